@@ -1,0 +1,1 @@
+//! `tidegate demo`: a development identity provider, a demo upstream and the gateway, in one process on loopback.

@@ -1,0 +1,3 @@
+//! The program: a command line, an exit code.
+
+fn main() {}
