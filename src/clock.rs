@@ -100,7 +100,10 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the clock"
+)]
 fn wall() -> Timestamp {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -11,6 +11,7 @@ use crate::authorize::Permit;
 use crate::connect;
 use crate::peer::Peer;
 use crate::target::Target;
+use crate::telemetry::RequestId;
 
 /// What `[headers]`, `[server]` and the session's cookie say about what goes upstream.
 #[derive(Clone, Debug)]
@@ -95,6 +96,7 @@ impl Forwarder {
         _permit: Permit,
         _target: &Target,
         _peer: &Peer,
+        _id: &RequestId,
         _request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
         todo!()

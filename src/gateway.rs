@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 
 use crate::authorize::{Identity, authorize};
@@ -10,10 +10,11 @@ use crate::credential::Credential;
 use crate::endpoint::Endpoints;
 use crate::forward::{Body, Forwarder};
 use crate::peer::Peer;
-use crate::refusal::{self, Asker, Refusal};
-use crate::route::{Destination, Route, Table};
+use crate::refusal::{Asker, Refusal, Refusals};
+use crate::route::{self, Destination, Route, Table};
 use crate::session::{Activity, Sessions};
 use crate::target::Target;
+use crate::telemetry::{Access, Observed, RequestId};
 use crate::verify::Verifier;
 
 /// What all workers share.
@@ -30,7 +31,9 @@ pub struct Shared {
     /// Our own pages.
     pub endpoints: Arc<Endpoints>,
     /// How refusals look.
-    pub refusals: refusal::Settings,
+    pub refusals: Refusals,
+    /// Whether each request leaves a line.
+    pub access_log: bool,
     /// Where endpoints run.
     pub background: tokio::runtime::Handle,
 }
@@ -40,4 +43,112 @@ pub struct Shared {
 pub struct Gateway {
     shared: Arc<Shared>,
     forwarder: Forwarder,
+}
+
+impl Gateway {
+    /// One worker's gateway over what all share.
+    pub fn new(shared: Arc<Shared>, forwarder: Forwarder) -> Self {
+        Self { shared, forwarder }
+    }
+
+    /// Answers a request: admitted and forwarded, or refused.
+    pub async fn handle(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+    ) -> Response<Observed<Body>> {
+        let id = RequestId::of(request.headers());
+        let (head, body) = request.into_parts();
+        let mut access = Access::begin(self.shared.access_log, &head, peer, &id);
+        let asker = Asker::of(&head, &id);
+        let request = Request::from_parts(head, body);
+        let response = match self.admit(peer, request, &id, access.as_deref_mut()).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                if let Some(access) = &mut access {
+                    access.refused(refusal.to_string());
+                }
+                self.shared.refusals.answer(&refusal, &asker)
+            }
+        };
+        Observed::watch(response, access)
+    }
+
+    /// The way of a request that is let through. Each stage is handed what the one before it made, so none can be left out.
+    async fn admit(
+        &self,
+        peer: &Peer,
+        request: Request<Incoming>,
+        id: &RequestId,
+        mut access: Option<&mut Access>,
+    ) -> Result<Response<Body>, Refusal> {
+        let (head, body) = request.into_parts();
+        let target = Target::read(&head, peer)?;
+        let route = match self.shared.routes.find(&target)? {
+            Destination::Upstream(route) => route,
+            Destination::Own(path) => {
+                return self
+                    .own(path, target, peer, Request::from_parts(head, body))
+                    .await;
+            }
+        };
+        if let Some(access) = &mut access {
+            access.route(&route.name);
+        }
+        let identity = self.identify(&route, &head.headers).await?;
+        if let (Some(access), Some(identity)) = (&mut access, &identity) {
+            access.subject(&identity.verified.subject);
+        }
+        let permit = authorize(&route, &head.method, &head.headers, identity)?;
+        let request = Request::from_parts(head, body);
+        Ok(self
+            .forwarder
+            .send(permit, &target, peer, id, request)
+            .await?)
+    }
+
+    /// Both kinds of credential end in an access token, and every access token is verified, on every request.
+    ///
+    /// A public route asks for none: what is shown there is neither believed nor a reason to refuse.
+    async fn identify(
+        &self,
+        route: &Route,
+        headers: &HeaderMap,
+    ) -> Result<Option<Identity>, Refusal> {
+        if route.access == route::Access::Public {
+            return Ok(None);
+        }
+        let (token, session) = match Credential::read(headers, &self.shared.cookie)? {
+            Credential::Nothing => return Ok(None),
+            Credential::Bearer(token) => (token, None),
+            Credential::Session(cookie) => {
+                let live = self
+                    .shared
+                    .sessions
+                    .open(&cookie, Activity::of(route.slide))
+                    .await?;
+                (live.access_token.clone(), Some(live))
+            }
+        };
+        let verified = self.shared.verifier.verify(&token).await?;
+        Ok(Some(Identity { verified, session }))
+    }
+
+    /// The gateway's own endpoints run detached: a client that hangs up in the middle of a login or a sign-out cancels
+    /// nothing of it.
+    async fn own(
+        &self,
+        path: Box<str>,
+        target: Target,
+        peer: &Peer,
+        request: Request<Incoming>,
+    ) -> Result<Response<Body>, Refusal> {
+        let endpoints = Arc::clone(&self.shared.endpoints);
+        let peer = peer.clone();
+        self.shared
+            .background
+            .spawn(async move { endpoints.serve(&path, &target, &peer, request).await })
+            .await
+            .map_err(|_| Refusal::Internal)?
+    }
 }

@@ -198,7 +198,10 @@ impl Issuer {
     ///
     /// # Errors
     /// When discovery never succeeded.
-    pub async fn authorization_url(&self, _request: &AuthorizationRequest<'_>) -> Result<Url, Error> {
+    pub async fn authorization_url(
+        &self,
+        _request: &AuthorizationRequest<'_>,
+    ) -> Result<Url, Error> {
         todo!()
     }
 
@@ -206,7 +209,12 @@ impl Issuer {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn exchange(&self, _code: &str, _verifier: &str, _redirect_uri: &str) -> Result<Grant, Error> {
+    pub async fn exchange(
+        &self,
+        _code: &str,
+        _verifier: &str,
+        _redirect_uri: &str,
+    ) -> Result<Grant, Error> {
         todo!()
     }
 
@@ -231,7 +239,12 @@ impl Issuer {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn end_session(&self, _hint: &IdToken, _back_to: &str, _state: &str) -> Result<EndSession, Error> {
+    pub async fn end_session(
+        &self,
+        _hint: &IdToken,
+        _back_to: &str,
+        _state: &str,
+    ) -> Result<EndSession, Error> {
         todo!()
     }
 

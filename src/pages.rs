@@ -21,7 +21,12 @@ impl Pages {
     }
 
     /// Renders a template of `src/pages/` with its security headers (CSP, frame-ancestors, referrer policy, no-store).
-    pub fn render(&self, _status: StatusCode, _template: &str, _context: impl Serialize) -> Response<String> {
+    pub fn render(
+        &self,
+        _status: StatusCode,
+        _template: &str,
+        _context: impl Serialize,
+    ) -> Response<String> {
         todo!()
     }
 }

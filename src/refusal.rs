@@ -1,10 +1,13 @@
 //! Every no: status, challenge, page or problem, and the way to sign in. One exhaustive table.
 
+use std::sync::Arc;
+
 use http::request::Parts;
 use http::{Response, StatusCode};
 
 use crate::forward::Body;
-use crate::target::Target;
+use crate::pages::Pages;
+use crate::telemetry::RequestId;
 use crate::{authorize, credential, forward, route, session, target, verify};
 
 /// Why a request is not forwarded.
@@ -25,6 +28,8 @@ pub enum Refusal {
     Authorize(#[from] authorize::Error),
     #[error(transparent)]
     Forward(#[from] forward::Error),
+    #[error("an endpoint of the gateway failed")]
+    Internal,
 }
 
 /// What of a request decides how a refusal looks: kept from the head before it is consumed.
@@ -44,14 +49,16 @@ pub struct Asker {
 
 impl Asker {
     /// From a request's head.
-    pub fn of(_head: &Parts, _target: Option<&Target>, _request_id: &str) -> Self {
+    pub fn of(_head: &Parts, _id: &RequestId) -> Self {
         todo!()
     }
 }
 
 /// What the refusals need to know of the gateway.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct Refusals {
+    /// For page loads.
+    pub pages: Arc<Pages>,
     /// `server.external_url`, without a trailing slash.
     pub external_url: String,
     /// `server.prefix`.
@@ -67,9 +74,11 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         todo!()
     }
+}
 
-    /// The answer.
-    pub fn into_response(self, _asker: &Asker, _settings: &Settings) -> Response<Body> {
+impl Refusals {
+    /// The answer: a redirect to sign in, a page or a problem (RFC 9457) with its challenge (RFC 6750).
+    pub fn answer(&self, _refusal: &Refusal, _asker: &Asker) -> Response<Body> {
         todo!()
     }
 }

@@ -16,7 +16,7 @@ pub enum Purpose {
 }
 
 /// The encryption keys: the first seals, all open.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Keyring {}
 
 /// The sealed value was not made by us, not for this purpose or not for this context. Says no more on purpose.
@@ -42,7 +42,12 @@ impl Keyring {
     ///
     /// # Errors
     /// When it was tampered with, or sealed for another purpose, context or key.
-    pub fn open(&self, _purpose: Purpose, _context: &[u8], _sealed: &[u8]) -> Result<Vec<u8>, Error> {
+    pub fn open(
+        &self,
+        _purpose: Purpose,
+        _context: &[u8],
+        _sealed: &[u8],
+    ) -> Result<Vec<u8>, Error> {
         todo!()
     }
 }

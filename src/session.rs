@@ -59,6 +59,13 @@ pub enum Activity {
     Watches,
 }
 
+impl Activity {
+    /// As the route's `slide` says.
+    pub fn of(slide: bool) -> Self {
+        if slide { Self::Slides } else { Self::Watches }
+    }
+}
+
 /// A session as a request sees it: one generation of its tokens. Immutable; the next swap makes the next one.
 #[derive(Debug)]
 pub struct Live {
@@ -213,7 +220,11 @@ impl Sessions {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn open(self: &Arc<Self>, _id: &SessionId, _activity: Activity) -> Result<Arc<Live>, Error> {
+    pub async fn open(
+        self: &Arc<Self>,
+        _id: &SessionId,
+        _activity: Activity,
+    ) -> Result<Arc<Live>, Error> {
         todo!()
     }
 
@@ -246,7 +257,11 @@ impl Sessions {
     ///
     /// # Errors
     /// When the store can't keep the tombstone.
-    pub async fn end(self: &Arc<Self>, _id: &SessionId, _reason: EndReason) -> Result<Option<Ended>, StoreError> {
+    pub async fn end(
+        self: &Arc<Self>,
+        _id: &SessionId,
+        _reason: EndReason,
+    ) -> Result<Option<Ended>, StoreError> {
         todo!()
     }
 

@@ -49,7 +49,10 @@ pub enum MinVersion {
 ///
 /// # Errors
 /// When there is no certificate.
-pub fn server_config(_certificates: Vec<Certificate>, _min: MinVersion) -> Result<Arc<rustls::ServerConfig>, Error> {
+pub fn server_config(
+    _certificates: Vec<Certificate>,
+    _min: MinVersion,
+) -> Result<Arc<rustls::ServerConfig>, Error> {
     todo!()
 }
 

@@ -95,7 +95,11 @@ pub struct Verifier {}
 
 impl Verifier {
     /// A verifier over `idps`, whose keys are fetched on `background` and kept fresh there.
-    pub fn new(_idps: Vec<(Arc<Issuer>, Settings)>, _clock: Clock, _background: tokio::runtime::Handle) -> Self {
+    pub fn new(
+        _idps: Vec<(Arc<Issuer>, Settings)>,
+        _clock: Clock,
+        _background: tokio::runtime::Handle,
+    ) -> Self {
         todo!()
     }
 
@@ -112,7 +116,11 @@ impl Verifier {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn verify_id_token(&self, _token: &IdToken, _expected: &Expected<'_>) -> Result<IdClaims, Error> {
+    pub async fn verify_id_token(
+        &self,
+        _token: &IdToken,
+        _expected: &Expected<'_>,
+    ) -> Result<IdClaims, Error> {
         todo!()
     }
 
