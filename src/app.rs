@@ -1,1 +1,400 @@
 //! Builds every part, binds first, starts the workers and the background tasks, and drains: the only composer.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::connect;
+use crate::endpoint::{self, Endpoints};
+use crate::forward::{Forwarder, Upstream};
+use crate::gateway::{Gateway, Shared};
+use crate::issuer::Issuer;
+use crate::listener::{self, Bound};
+use crate::pages::Pages;
+use crate::refusal::Refusals;
+use crate::route::Table;
+use crate::session::{Sessions, StoreError};
+use crate::tls;
+use crate::verify::Verifier;
+
+mod keys;
+
+/// How long an upstream's connection may stay idle in the pool: less than the 60 to 75 seconds after which servers close.
+const UPSTREAM_IDLE: Duration = Duration::from_secs(50);
+
+/// Why the gateway doesn't start, or didn't stop cleanly.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An address can't be listened on.
+    #[error("can't listen on {address}")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A certificate or key can't be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    /// The session store can't be opened.
+    #[error("can't open the session store")]
+    Store(#[from] StoreError),
+    /// The encryption key can't be read or made.
+    #[error("can't use the session encryption key: {what}")]
+    EncryptionKey {
+        /// Which file, or what is wrong.
+        what: String,
+        /// What the system said.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// A route can't be had; `config` has refused those already.
+    #[error("route {index}: {why}")]
+    Route {
+        /// Which, counted from 0.
+        index: usize,
+        /// Why.
+        why: String,
+    },
+    /// Threads or runtimes can't be started.
+    #[error("can't start")]
+    Start(#[source] io::Error),
+    /// Requests were still under way when the grace period had passed.
+    #[error("stopped with requests under way: the grace period of {0:?} had passed")]
+    Unclean(Duration),
+}
+
+/// Serves until SIGTERM or SIGINT, then drains.
+///
+/// # Errors
+/// See [`Error`].
+pub fn run(config: Config) -> Result<(), Error> {
+    let running = start(config, Clock::System)?;
+    let background = running.background();
+    background.block_on(stop_signal()).map_err(Error::Start)?;
+    tracing::info!("stopping: no new connections, requests under way are finished");
+    background.block_on(running.stop())
+}
+
+async fn stop_signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// A gateway at work.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    drain: DropGuard,
+    workers: Vec<oneshot::Receiver<bool>>,
+    sessions: Arc<Sessions>,
+    grace: Duration,
+    background: Background,
+}
+
+/// Binds, builds and starts: when this returns, connections are accepted.
+///
+/// # Errors
+/// See [`Error`].
+pub fn start(config: Config, clock: Clock) -> Result<Running, Error> {
+    let bound = bind(&config)?;
+    let background = Background::start().map_err(Error::Start)?;
+    let parts = Parts::build(&config, clock, background.handle.clone())?;
+    background
+        .handle
+        .spawn(Arc::clone(&parts.verifier).keep_fresh());
+    background
+        .handle
+        .spawn(Arc::clone(&parts.sessions).keep_house());
+
+    let drain = CancellationToken::new();
+    let addresses = bound.iter().map(Bound::address).collect();
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let workers = (0..workers)
+        .map(|n| {
+            let sockets = bound
+                .iter()
+                .map(Bound::try_clone)
+                .collect::<io::Result<Vec<_>>>()?;
+            let gateway = Gateway::new(
+                Arc::clone(&parts.shared),
+                Forwarder::new(Arc::clone(&parts.forward), &parts.upstreams),
+            );
+            start_worker(n, sockets, gateway, drain.clone(), config.shutdown_grace)
+        })
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(Error::Start)?;
+    Ok(Running {
+        addresses,
+        drain: drain.drop_guard(),
+        workers,
+        sessions: parts.sessions,
+        grace: config.shutdown_grace,
+        background,
+    })
+}
+
+impl Running {
+    /// Where it listens, in the order of the configuration, with the real ports where 0 was asked for.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where background work runs.
+    pub fn background(&self) -> Handle {
+        self.background.handle.clone()
+    }
+
+    /// Stops accepting, finishes what has begun, saves what is owed.
+    ///
+    /// # Errors
+    /// [`Error::Unclean`] when the grace period passed first.
+    pub async fn stop(self) -> Result<(), Error> {
+        drop(self.drain);
+        let mut clean = true;
+        for worker in self.workers {
+            clean &= worker.await.unwrap_or(false);
+        }
+        clean &= timeout(self.grace, self.sessions.settle()).await.is_ok();
+        if clean {
+            Ok(())
+        } else {
+            Err(Error::Unclean(self.grace))
+        }
+    }
+}
+
+fn bind(config: &Config) -> Result<Vec<Bound>, Error> {
+    let tls = if config
+        .listeners
+        .iter()
+        .any(|l| l.protocol == config::Protocol::Https)
+    {
+        Some(server_tls(config)?)
+    } else {
+        None
+    };
+    let https_port = config.external_url.port_or_known_default().unwrap_or(443);
+    let mut bound = Vec::with_capacity(config.listeners.len());
+    for listener in &config.listeners {
+        let protocol = match (listener.protocol, &tls) {
+            (config::Protocol::Https, Some(tls)) => listener::Protocol::Https(Arc::clone(tls)),
+            (config::Protocol::Https, None) | (config::Protocol::Http, _) => {
+                listener::Protocol::Http
+            }
+            (config::Protocol::Redirect, _) => listener::Protocol::Redirect { port: https_port },
+        };
+        let address = listener.address;
+        let settings = listener::Settings { address, protocol };
+        bound.push(Bound::bind(&settings).map_err(|source| Error::Bind { address, source })?);
+    }
+    Ok(bound)
+}
+
+/// The server's side of TLS as the configuration asks: files, or a certificate made for localhost.
+///
+/// # Errors
+/// When a file can't be read, or a key is not its certificate's.
+pub fn server_tls(config: &Config) -> Result<Arc<rustls::ServerConfig>, tls::Error> {
+    let certificates = if config.tls.certificates.is_empty() {
+        vec![tls::Certificate::for_localhost(&config.state_dir)?]
+    } else {
+        let files = config.tls.certificates.iter();
+        files
+            .map(|(chain, key)| tls::Certificate::load(chain, key))
+            .collect::<Result<_, _>>()?
+    };
+    tls::server_config(certificates, config.tls.min_version)
+}
+
+/// Everything that the workers share, and what each builds its own forwarder from.
+struct Parts {
+    shared: Arc<Shared>,
+    verifier: Arc<Verifier>,
+    sessions: Arc<Sessions>,
+    forward: Arc<crate::forward::Settings>,
+    upstreams: HashMap<Arc<str>, Arc<Upstream>>,
+}
+
+impl Parts {
+    fn build(config: &Config, clock: Clock, background: Handle) -> Result<Self, Error> {
+        let keys = keys::open(&config.encryption_keys)?;
+        let idp_tls = tls::client_config(None)?;
+        let idps: Vec<_> = config
+            .idps
+            .iter()
+            .map(|idp| {
+                let issuer = Issuer::new(idp.issuer.clone(), Arc::clone(&idp_tls), clock.clone());
+                (Arc::new(issuer), idp.access_token.clone())
+            })
+            .collect();
+        let issuers: Vec<_> = idps.iter().map(|(issuer, _)| Arc::clone(issuer)).collect();
+        let verifier = Arc::new(Verifier::new(idps, clock.clone(), background.clone()));
+        let sessions = Sessions::open_store(
+            &config.store,
+            config.session.clone(),
+            keys.clone(),
+            issuers.clone(),
+            Arc::clone(&verifier),
+            clock.clone(),
+            background.clone(),
+        )?;
+        let pages = Arc::new(Pages::new(config.pages.clone()));
+        let endpoints = Endpoints {
+            settings: endpoint_settings(config),
+            idps: issuers,
+            sessions: Arc::clone(&sessions),
+            verifier: Arc::clone(&verifier),
+            keys,
+            pages: Arc::clone(&pages),
+            clock,
+        };
+        let shared = Shared {
+            routes: Table::new(&config.prefix, config.routes.clone())
+                .map_err(|(index, why)| Error::Route { index, why })?,
+            cookie: config.cookie.clone(),
+            sessions: Arc::clone(&sessions),
+            verifier: Arc::clone(&verifier),
+            endpoints: Arc::new(endpoints),
+            refusals: refusals(config, pages),
+            access_log: config.telemetry.access_log,
+            background,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            verifier,
+            sessions,
+            forward: Arc::new(config.forward.clone()),
+            upstreams: upstreams(config)?,
+        })
+    }
+}
+
+fn origin_text(config: &Config) -> String {
+    config.external_url.origin().ascii_serialization()
+}
+
+fn endpoint_settings(config: &Config) -> endpoint::Settings {
+    let mut hosts: Vec<String> = config
+        .routes
+        .iter()
+        .filter_map(|route| route.host.as_deref().map(str::to_owned))
+        .collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    endpoint::Settings {
+        external_url: origin_text(config),
+        prefix: config.prefix.clone(),
+        cookie: config.cookie.clone(),
+        hosts,
+        rp_initiated: config.rp_initiated,
+        post_logout_redirects: config.post_logout_redirects.clone(),
+    }
+}
+
+fn refusals(config: &Config, pages: Arc<Pages>) -> Refusals {
+    Refusals {
+        pages,
+        external_url: origin_text(config),
+        prefix: config.prefix.clone(),
+        cookie: config.cookie.clone(),
+        secure: config.external_url.scheme() == "https",
+    }
+}
+
+fn upstreams(config: &Config) -> Result<HashMap<Arc<str>, Arc<Upstream>>, tls::Error> {
+    let built = config.upstreams.iter().map(|upstream| {
+        let connect = connect::Settings {
+            connect_timeout: upstream.connect_timeout,
+            response_timeout: upstream.request_timeout,
+            idle_timeout: UPSTREAM_IDLE,
+            tls: tls::client_config(upstream.ca.as_deref())?,
+            server_name: upstream.server_name.clone(),
+        };
+        let name = Arc::clone(&upstream.name);
+        let upstream = Upstream {
+            name: Arc::clone(&name),
+            targets: upstream.targets.clone(),
+            connect,
+            authorization: upstream.authorization,
+        };
+        Ok((name, Arc::new(upstream)))
+    });
+    built.collect()
+}
+
+/// A worker: one thread, one current-thread runtime, its own upstream connections. Tells whether it drained in time.
+fn start_worker(
+    number: usize,
+    sockets: Vec<Bound>,
+    gateway: Gateway,
+    drain: CancellationToken,
+    grace: Duration,
+) -> io::Result<oneshot::Receiver<bool>> {
+    let (done, receiver) = oneshot::channel();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    thread::Builder::new()
+        .name(format!("worker-{number}"))
+        .spawn(move || {
+            let gateway = Arc::new(gateway);
+            let clean = runtime.block_on(async {
+                let serving = TaskTracker::new();
+                for socket in sockets {
+                    serving.spawn(socket.serve(Arc::clone(&gateway), drain.clone()));
+                }
+                serving.close();
+                drain.cancelled().await;
+                timeout(grace, serving.wait()).await.is_ok()
+            });
+            // Nobody listens any more when the whole process is going down at once.
+            let _ = done.send(clean);
+        })?;
+    Ok(receiver)
+}
+
+/// The runtime of everything that no single request owns. Dropping it never blocks, so it may be dropped anywhere.
+#[derive(Debug)]
+struct Background {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Background {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background")
+            .enable_all()
+            .build()?;
+        Ok(Self {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
