@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -66,12 +69,12 @@ pub struct Grant {
     pub id_token: Option<IdToken>,
 }
 
-/// The cookie's value: 256 random bits. Never stored; the store's key is its SHA-256.
+/// The cookie's value: 256 random bits. Never stored; the store's key is its [`SessionHash`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct SessionId([u8; 32]);
 
-impl std::fmt::Debug for SessionId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionId(..)")
     }
 }
@@ -79,16 +82,117 @@ impl std::fmt::Debug for SessionId {
 impl SessionId {
     /// A fresh random id.
     pub fn random() -> Self {
-        todo!()
+        let mut bytes = [0; 32];
+        // aws-lc ends the process rather than hand out bytes that can be guessed; should that ever change, so do we.
+        if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+            std::process::abort();
+        }
+        Self(bytes)
     }
 
     /// From a cookie's value: exactly the 43 characters of unpadded canonical base64url, or nothing.
-    pub fn parse(_text: &str) -> Option<Self> {
-        todo!()
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 43 {
+            return None;
+        }
+        // base64 wants room for the three bytes that a whole last group would have.
+        let mut bytes = [0; 33];
+        URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()?;
+        bytes.first_chunk().copied().map(Self)
     }
 
     /// The cookie's value.
     pub fn encode(&self) -> String {
-        todo!()
+        URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    /// What the session is known by outside of its cookie.
+    pub fn hash(&self) -> SessionHash {
+        let digest = digest(&SHA256, &self.0);
+        let mut hash = [0; 32];
+        hash.copy_from_slice(digest.as_ref());
+        SessionHash(hash)
+    }
+}
+
+/// SHA-256 of a [`SessionId`]: the store's key. It does not lead back to the cookie, so it may be stored and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SessionHash([u8; 32]);
+
+impl SessionHash {
+    /// From a key of the store.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The store's key.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! A session id has exactly one spelling.
+
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn an_id_survives_its_cookie() {
+        let id = SessionId::random();
+        let text = id.encode();
+        assert_eq!(text.len(), 43);
+        assert_eq!(SessionId::parse(&text).unwrap(), id);
+        assert_ne!(SessionId::random(), id);
+    }
+
+    #[test]
+    fn only_the_one_spelling_is_an_id() {
+        let zero = "A".repeat(43);
+        assert!(SessionId::parse(&zero).is_some());
+        let wrong = [
+            String::new(),
+            "A".repeat(42),
+            "A".repeat(44),
+            "A".repeat(43 * 3),
+            "A".repeat(100_000),
+            format!("{zero}="),
+            format!(" {}", "A".repeat(42)),
+            format!("{}\n", "A".repeat(42)),
+            format!("{}+", "A".repeat(42)),
+            format!("{}/", "A".repeat(42)),
+            format!("{}%", "A".repeat(42)),
+            format!("{}é", "A".repeat(41)),
+            // The same 256 bits, with the two bits that base64 leaves over set.
+            format!("{}B", "A".repeat(42)),
+            format!("{}C", "A".repeat(42)),
+            format!("{}D", "A".repeat(42)),
+        ];
+        for text in wrong {
+            assert!(SessionId::parse(&text).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_hash_is_sha_256_of_the_bytes() {
+        let hash = SessionId::parse(&"A".repeat(43)).unwrap().hash();
+        // SHA-256 of 32 zero bytes.
+        assert!(
+            hash.as_bytes()
+                .starts_with(&[0x66, 0x68, 0x7a, 0xad, 0xf8, 0x62])
+        );
+        assert_eq!(SessionHash::from_bytes(*hash.as_bytes()), hash);
+    }
+
+    #[test]
+    fn nothing_is_printed() {
+        assert_eq!(format!("{:?}", SessionId::random()), "SessionId(..)");
+        assert_eq!(
+            format!("{:?}", AccessToken::new("secret")),
+            "AccessToken(..)"
+        );
     }
 }
