@@ -14,7 +14,7 @@ use crate::refusal::{Asker, Refusal, Refusals};
 use crate::route::{self, Destination, Route, Table};
 use crate::session::{Activity, Sessions};
 use crate::target::Target;
-use crate::telemetry::{Access, Observed, RequestId};
+use crate::telemetry::{Access, AccessLog, Observed, RequestId};
 use crate::verify::Verifier;
 
 /// What all workers share.
@@ -32,8 +32,8 @@ pub struct Shared {
     pub endpoints: Arc<Endpoints>,
     /// How refusals look.
     pub refusals: Refusals,
-    /// Whether each request leaves a line.
-    pub access_log: bool,
+    /// The line that each request leaves.
+    pub access_log: AccessLog,
     /// Where endpoints run.
     pub background: tokio::runtime::Handle,
 }
@@ -59,7 +59,7 @@ impl Gateway {
     ) -> Response<Observed<Body>> {
         let id = RequestId::of(request.headers());
         let (head, body) = request.into_parts();
-        let mut access = Access::begin(self.shared.access_log, &head, peer, &id);
+        let mut access = Access::begin(&self.shared.access_log, &head, peer, &id);
         let asker = Asker::of(&head, &id);
         let request = Request::from_parts(head, body);
         let response = match self.admit(peer, request, &id, access.as_deref_mut()).await {

@@ -1,5 +1,19 @@
 //! Logs: what goes where, in which form, and the one line a request leaves.
 
+mod access;
+mod line;
+mod observed;
+mod request_id;
+mod writer;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+pub use access::{Access, AccessLog};
+pub use observed::Observed;
+pub use request_id::RequestId;
+
 /// What `[telemetry]` says.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -7,8 +21,19 @@ pub struct Settings {
     pub format: Format,
     /// A filter of tracing-subscriber's, such as `info` or `tidegate::session=debug`.
     pub level: String,
-    /// Whether each request leaves a line.
-    pub access_log: bool,
+    /// The line that each request leaves; none means that it leaves none.
+    pub access_log: Option<AccessSettings>,
+    /// Whether log lines for people are coloured.
+    pub color: Color,
+}
+
+/// What `[telemetry].access_log` says.
+#[derive(Clone, Debug)]
+pub struct AccessSettings {
+    /// The form of its lines.
+    pub format: Format,
+    /// Paths that leave no line, compared exactly.
+    pub exclude: Vec<Box<str>>,
 }
 
 /// The form of log lines.
@@ -20,78 +45,78 @@ pub enum Format {
     Pretty,
 }
 
-/// Sets up logging for the process.
+/// Whether what a person reads is coloured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl Color {
+    /// Whether to colour what goes to `stream`.
+    pub fn applies_to(self, stream: &impl IsTerminal) -> bool {
+        match self {
+            Self::Auto => {
+                stream.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+            }
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// Why logging can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The filter can't be parsed.
+    #[error("the log level {level:?} can't be understood")]
+    Level {
+        /// What was asked for.
+        level: String,
+        /// Why not.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// It was set up before.
+    #[error("logging is set up already")]
+    Twice(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Sets up logging for the process: to standard output, where containers look for it.
 ///
 /// # Errors
-/// When the filter can't be parsed.
-pub fn init(_settings: &Settings) -> Result<(), String> {
-    todo!()
+/// When the filter can't be parsed, or logging was set up before.
+pub fn init(settings: &Settings) -> Result<(), Error> {
+    use tracing_subscriber::util::SubscriberInitExt;
+
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter(&settings.level)?)
+        .with_ansi(settings.color.applies_to(&std::io::stdout()));
+    match settings.format {
+        Format::Json => builder.json().flatten_event(true).finish().try_init(),
+        Format::Pretty => builder.with_target(false).finish().try_init(),
+    }
+    .map_err(Error::Twice)
 }
 
-/// A request's id: the trace id of its `traceparent` (W3C Trace Context), or a fresh one. 32 lower-case hex digits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestId {}
-
-impl RequestId {
-    /// Of a request with these headers.
-    pub fn of(_headers: &http::HeaderMap) -> Self {
-        todo!()
-    }
-
-    /// The 32 digits.
-    pub fn as_str(&self) -> &str {
-        todo!()
-    }
-
-    /// The `traceparent` to send upstream: this trace, a fresh span.
-    pub fn traceparent(&self) -> http::HeaderValue {
-        todo!()
-    }
+/// Whether `level` is a filter that [`init`] understands.
+///
+/// # Errors
+/// When it can't be parsed.
+pub fn check_level(level: &str) -> Result<(), Error> {
+    filter(level).map(drop)
 }
 
-/// The line that a request leaves, written when its response is over. Never a token, a cookie, a query or a password.
-#[derive(Debug)]
-pub struct Access {}
-
-impl Access {
-    /// A request has come. `None` where the access log is off.
-    pub fn begin(
-        _enabled: bool,
-        _head: &http::request::Parts,
-        _peer: &crate::peer::Peer,
-        _id: &RequestId,
-    ) -> Option<Box<Self>> {
-        todo!()
-    }
-
-    /// By which route it went.
-    pub fn route(&mut self, _route: &std::sync::Arc<str>) {
-        todo!()
-    }
-
-    /// Whose it was.
-    pub fn subject(&mut self, _subject: &std::sync::Arc<str>) {
-        todo!()
-    }
-
-    /// Why it was refused.
-    pub fn refused(&mut self, _reason: String) {
-        todo!()
-    }
-}
-
-/// A response body that writes its request's access line when it is over, or dropped.
-#[derive(Debug)]
-pub struct Observed<B> {
-    inner: B,
-}
-
-impl<B> Observed<B> {
-    /// Watches `response` for `access`.
-    pub fn watch(
-        _response: http::Response<B>,
-        _access: Option<Box<Access>>,
-    ) -> http::Response<Self> {
-        todo!()
-    }
+fn filter(level: &str) -> Result<EnvFilter, Error> {
+    EnvFilter::builder()
+        .parse(level)
+        .map_err(|source| Error::Level {
+            level: level.to_owned(),
+            source,
+        })
 }

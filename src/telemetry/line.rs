@@ -1,0 +1,96 @@
+//! Text that others chose, made safe for one line: nothing in it can end the line, the string or the terminal's colour.
+
+use std::io::Write;
+
+/// Appends `text` in JSON's escapes (RFC 8259 section 7), without quotes. Beyond what JSON asks for, every control
+/// character, line separator and direction override is escaped: such a line is read on terminals too (CVE-2024-45808).
+pub(super) fn escape(line: &mut Vec<u8>, text: &str) {
+    let mut rest = text;
+    while let Some((at, found)) = rest.char_indices().find(|(_, c)| needs_escape(*c)) {
+        let (plain, tail) = rest.split_at(at);
+        line.extend_from_slice(plain.as_bytes());
+        escape_char(line, found);
+        rest = tail.get(found.len_utf8()..).unwrap_or_default();
+    }
+    line.extend_from_slice(rest.as_bytes());
+}
+
+/// The same for bytes that need not be UTF-8.
+pub(super) fn escape_bytes(line: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.iter().all(|b| is_plain(*b)) {
+        line.extend_from_slice(bytes);
+    } else {
+        escape(line, &String::from_utf8_lossy(bytes));
+    }
+}
+
+/// Appends what `Display` says, as it is: for numbers and words of our own.
+pub(super) fn plain(line: &mut Vec<u8>, value: impl std::fmt::Display) {
+    // Writing to a Vec can't fail.
+    let _ = write!(line, "{value}");
+}
+
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
+}
+
+fn needs_escape(c: char) -> bool {
+    if c.is_ascii() {
+        return !u8::try_from(c).is_ok_and(is_plain);
+    }
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn escape_char(line: &mut Vec<u8>, c: char) {
+    match c {
+        '"' => line.extend_from_slice(b"\\\""),
+        '\\' => line.extend_from_slice(b"\\\\"),
+        '\n' => line.extend_from_slice(b"\\n"),
+        '\r' => line.extend_from_slice(b"\\r"),
+        '\t' => line.extend_from_slice(b"\\t"),
+        // All others that need it are in the basic plane: one unit of UTF-16.
+        other => plain(line, format_args!("\\u{:04x}", u32::from(other))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn escaped(text: &str) -> String {
+        let mut line = Vec::new();
+        escape(&mut line, text);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn nothing_ends_the_line_or_the_string() {
+        assert_eq!(
+            escaped("a\r\n{\"b\"}\u{1b}[31m\u{7f}\u{85}\u{2028}\u{202e}\\"),
+            "a\\r\\n{\\\"b\\\"}\\u001b[31m\\u007f\\u0085\\u2028\\u202e\\\\"
+        );
+        assert_eq!(escaped("/für/日本"), "/für/日本");
+    }
+
+    proptest! {
+        #[test]
+        fn json_gives_back_what_went_in(text in any::<String>()) {
+            let line = format!("\"{}\"", escaped(&text));
+            prop_assert!(!line.chars().any(char::is_control));
+            prop_assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
+        }
+
+        #[test]
+        fn bytes_make_one_json_string(bytes in any::<Vec<u8>>()) {
+            let mut line = vec![b'"'];
+            escape_bytes(&mut line, &bytes);
+            line.push(b'"');
+            let back: String = serde_json::from_slice(&line).unwrap();
+            prop_assert_eq!(back, String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+}
