@@ -25,6 +25,7 @@ use crate::pages::Pages;
 use crate::refusal::Refusals;
 use crate::route::Table;
 use crate::session::{Sessions, StoreError};
+use crate::telemetry::AccessLog;
 use crate::tls;
 use crate::verify::Verifier;
 
@@ -275,7 +276,7 @@ impl Parts {
             verifier: Arc::clone(&verifier),
             endpoints: Arc::new(endpoints),
             refusals: refusals(config, pages),
-            access_log: config.telemetry.access_log,
+            access_log: AccessLog::open(&config.telemetry).map_err(Error::Start)?,
             background,
         };
         Ok(Self {

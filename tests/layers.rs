@@ -27,7 +27,16 @@ const CRATES: &[(&str, &[&str])] = &[
 
 /// Who may start a task that outlives the call.
 const SPAWNERS: &[&str] = &[
-    "app", "demo", "listener", "gateway", "session", "verify", "issuer", "connect", "forward",
+    "app",
+    "demo",
+    "listener",
+    "gateway",
+    "session",
+    "verify",
+    "issuer",
+    "connect",
+    "forward",
+    "telemetry",
 ];
 
 #[derive(Clone, Copy, PartialEq, Debug)]
