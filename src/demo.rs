@@ -1,1 +1,4 @@
 //! `tidegate demo`: a development identity provider, a demo upstream and the gateway, in one process on loopback.
+
+pub mod http;
+pub mod idp;
