@@ -1,0 +1,258 @@
+//! A real Keycloak: started from the prepared database that `./test` leaves, watched through its admin API.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+const VERSION: &str = "26.7.3";
+const REALM: &str = "tidegate";
+
+/// How long a start may take on a busy machine; it takes ten seconds on a quiet one.
+const START: Duration = Duration::from_secs(180);
+
+/// The shell's only duty: whatever becomes of the test, the end of our pipe to it ends the whole process group, and
+/// `kc.sh` stays java's parent.
+const GUARD: &str =
+    r#"exec 3<&0; ( cat <&3 >/dev/null; kill -KILL 0 ) & exec "$0" "$@" </dev/null 3<&-"#;
+
+/// A Keycloak with the realm of `tests/keycloak/realm.json`, ended with this value.
+///
+/// Browsers reach it as `localhost`, the gateway as `127.0.0.1`: two origins, as in a composed deployment.
+pub struct Keycloak {
+    port: u16,
+    database: TempDir,
+    process: Option<Child>,
+}
+
+impl Keycloak {
+    /// Starts one on a free port and waits until it answers.
+    pub async fn start() -> Self {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .unwrap()
+            .port();
+        let mut keycloak = Self {
+            port,
+            database: copy_of_the_database(),
+            process: None,
+        };
+        keycloak.start_again().await;
+        keycloak
+    }
+
+    /// Starts it on the same port and database after [`Self::stop`].
+    pub async fn start_again(&mut self) {
+        let directory = target().join("keycloak");
+        fs::create_dir_all(&directory).unwrap();
+        let log = directory.join(format!("{}.log", self.port));
+        self.process = Some(self.spawn(&File::create(&log).unwrap()));
+        let begun = Instant::now();
+        while self.discovery().await.is_none() {
+            let ended = self
+                .process
+                .as_mut()
+                .is_none_or(|p| p.try_wait().unwrap().is_some());
+            assert!(!ended, "Keycloak ended: see {}", log.display());
+            assert!(
+                begun.elapsed() < START,
+                "Keycloak is slow: see {}",
+                log.display()
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    fn spawn(&self, log: &File) -> Child {
+        let database = self.database.path().join("keycloakdb");
+        Command::new("sh")
+            .arg("-c")
+            .arg(GUARD)
+            .arg(home().join("bin/kc.sh"))
+            .args(["start", "--optimized", "--cache=local", "--http-enabled=true"])
+            .args(["--http-host=127.0.0.1", "--hostname-backchannel-dynamic=true"])
+            .arg(format!("--http-port={}", self.port))
+            .arg(format!("--hostname=http://localhost:{}", self.port))
+            .arg(format!(
+                "--db-url=jdbc:h2:file:{};NON_KEYWORDS=VALUE",
+                database.display()
+            ))
+            .env(
+                "JAVA_OPTS",
+                "-Xms64m -Xmx512m -XX:MaxMetaspaceSize=256m -XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            )
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log.try_clone().unwrap())
+            .process_group(0)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Stops it in good order: what it knows is in its database.
+    pub async fn stop(&mut self) {
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        let group = process.id();
+        signal("-TERM", group);
+        let _ = process.wait();
+        while signal("-0", group) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The issuer, as browsers and tokens name it.
+    pub fn issuer(&self) -> String {
+        format!("http://localhost:{}/realms/{REALM}", self.port)
+    }
+
+    /// The realm, as the gateway reaches it: `discovery_url`.
+    pub fn back_channel(&self) -> String {
+        format!("http://127.0.0.1:{}/realms/{REALM}", self.port)
+    }
+
+    /// The events of one kind (`LOGIN`, `REFRESH_TOKEN`, `LOGOUT`...) that Keycloak has recorded, newest first.
+    pub async fn events(&self, kind: &str) -> Vec<Value> {
+        let path = format!("/admin/realms/{REALM}/events?max=1000&type={kind}");
+        let events = self.admin(Method::GET, &path).await;
+        events.as_array().cloned().unwrap_or_default()
+    }
+
+    /// How many sessions a user has at Keycloak.
+    pub async fn sessions_of(&self, user: &str) -> usize {
+        let path = format!(
+            "/admin/realms/{REALM}/users/{}/sessions",
+            self.id_of(user).await
+        );
+        self.admin(Method::GET, &path)
+            .await
+            .as_array()
+            .unwrap()
+            .len()
+    }
+
+    /// What an administrator's "sign out" does to all sessions of a user.
+    pub async fn sign_out(&self, user: &str) {
+        let path = format!(
+            "/admin/realms/{REALM}/users/{}/logout",
+            self.id_of(user).await
+        );
+        self.admin(Method::POST, &path).await;
+    }
+
+    async fn id_of(&self, user: &str) -> String {
+        let path = format!("/admin/realms/{REALM}/users?exact=true&username={user}");
+        let users = self.admin(Method::GET, &path).await;
+        users[0]["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn discovery(&self) -> Option<Value> {
+        let path = format!("/realms/{REALM}/.well-known/openid-configuration");
+        let (status, answer) = self.send(Method::GET, &path, None, "").await?;
+        (status == 200).then_some(answer)
+    }
+
+    async fn admin(&self, method: Method, path: &str) -> Value {
+        let token = self.admin_token().await;
+        let (status, answer) = self
+            .send(method, path, Some(&token), "")
+            .await
+            .expect("Keycloak runs");
+        assert!((200..300).contains(&status), "{path}: {status} {answer}");
+        answer
+    }
+
+    async fn admin_token(&self) -> String {
+        let path = "/realms/master/protocol/openid-connect/token";
+        let form = "grant_type=password&client_id=admin-cli&username=admin&password=admin";
+        let (_, answer) = self
+            .send(Method::POST, path, None, form)
+            .await
+            .expect("Keycloak runs");
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// One request on a connection of its own; nothing where nobody listens.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        bearer: Option<&str>,
+        form: &str,
+    ) -> Option<(u16, Value)> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+        let driver = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Host", format!("localhost:{}", self.port))
+            .header("Content-Type", "application/x-www-form-urlencoded");
+        if let Some(token) = bearer {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let body = Full::new(bytes::Bytes::from(form.to_owned()));
+        let response = sender.send_request(request.body(body).unwrap()).await.ok()?;
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.ok()?.to_bytes();
+        driver.abort();
+        Some((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
+}
+
+impl Drop for Keycloak {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            drop(process.stdin.take());
+            let _ = process.wait();
+        }
+    }
+}
+
+/// Whether the process group existed to be signalled: the shell may end before java has.
+fn signal(signal: &str, group: u32) -> bool {
+    Command::new("kill")
+        .args([signal, "--", &format!("-{group}")])
+        .stderr(Stdio::null())
+        .status()
+        .unwrap()
+        .success()
+}
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
+}
+
+fn home() -> PathBuf {
+    target().join(format!("tools/keycloak-{VERSION}"))
+}
+
+fn copy_of_the_database() -> TempDir {
+    let prepared = home().join("prepared");
+    let realm = fs::read(prepared.join("realm.json")).unwrap_or_default();
+    assert!(
+        realm == include_bytes!("../../keycloak/realm.json"),
+        "Keycloak is not prepared for this realm: run ./test --setup keycloak"
+    );
+    let copy = tempfile::Builder::new()
+        .prefix("keycloak")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
+    fs::copy(
+        prepared.join("keycloakdb.mv.db"),
+        copy.path().join("keycloakdb.mv.db"),
+    )
+    .unwrap();
+    copy
+}
