@@ -1,10 +1,24 @@
 //! Outbound TCP and TLS, deadlines, and the pool of idle HTTP/1.1 connections: the only client sockets of the program.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
+use http_body_util::Full;
+
+mod body;
+mod dial;
+mod idle;
+mod lease;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+pub use body::Body;
+use idle::Idle;
+use lease::{Exchanged, Lease};
 
 /// The scheme of an [`Origin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,12 +40,27 @@ pub struct Origin {
     pub port: u16,
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
+}
+
 /// How to connect.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How long name resolution, TCP and TLS may take together.
     pub connect_timeout: Duration,
-    /// How long the response head may take once the request was sent.
+    /// How long the response head may take: counted from the last time that anything of the request's body went out, so
+    /// that a long upload is not cut off for being long.
     pub response_timeout: Duration,
     /// How long a connection may stay idle in the pool.
     pub idle_timeout: Duration,
@@ -80,43 +109,131 @@ impl Error {
     }
 }
 
-/// A pool of connections to one origin. Cheap to clone; the clones share the idle connections.
-#[derive(Clone, Debug)]
-pub struct Pool {}
-
-/// A response body that keeps its connection moving and gives it back to the pool at its end.
-#[derive(Debug)]
-pub struct Body {}
-
-impl http_body::Body for Body {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: std::pin::Pin<&mut Self>,
-        _cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
-        todo!()
-    }
+/// What can be sent as a request's body.
+pub trait Outgoing:
+    http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+    + Send
+    + Unpin
+    + 'static
+{
 }
 
-impl Pool {
+impl<B> Outgoing for B where
+    B: http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>
+        + Send
+        + Unpin
+        + 'static
+{
+}
+
+/// A request that got no response.
+#[derive(Debug)]
+pub struct Failed<B> {
+    /// Why.
+    pub error: Error,
+    /// The request, its body untouched, exactly where [`Error::nothing_was_sent`].
+    pub request: Option<Box<Request<B>>>,
+}
+
+/// A pool of connections to one origin, for requests with bodies of one type. Cheap to clone; the clones share the idle
+/// connections.
+pub struct Pool<B: Outgoing = Full<Bytes>> {
+    inner: Arc<Inner<B>>,
+}
+
+struct Inner<B: Outgoing> {
+    origin: Origin,
+    settings: Settings,
+    idle: Idle<B>,
+}
+
+impl<B: Outgoing> Pool<B> {
     /// A pool without connections.
-    pub fn new(_origin: Origin, _settings: Settings) -> Self {
-        todo!()
+    pub fn new(origin: Origin, mut settings: Settings) -> Self {
+        settings.tls = dial::http1_only(settings.tls);
+        let idle = Idle::new(settings.idle_timeout);
+        Self {
+            inner: Arc::new(Inner {
+                origin,
+                settings,
+                idle,
+            }),
+        }
+    }
+
+    /// Where it connects to.
+    pub fn origin(&self) -> &Origin {
+        &self.inner.origin
     }
 
     /// Sends a request and waits for the response's head. The request's URI is in origin form and it has a `Host`.
     ///
-    /// A stale idle connection is replaced once if nothing was sent on it.
+    /// A stale idle connection is replaced once if nothing was sent on it. Dropping the future closes the connection, which
+    /// is all that HTTP/1.1 has to cancel a request.
     ///
     /// # Errors
     /// When there is no response; [`Error::nothing_was_sent`] tells whether it may be tried again.
-    pub async fn send<B>(&self, _request: Request<B>) -> Result<Response<Body>, Error>
-    where
-        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        todo!()
+    pub async fn send(&self, request: Request<B>) -> Result<Response<Body<B>>, Error> {
+        self.try_send(request).await.map_err(|failed| failed.error)
+    }
+
+    /// The same as [`Pool::send`], but gives the request back if nothing of it was sent.
+    ///
+    /// # Errors
+    /// The same as [`Pool::send`].
+    pub async fn try_send(&self, mut request: Request<B>) -> Result<Response<Body<B>>, Failed<B>> {
+        if let Some(lease) = self.inner.idle.take() {
+            match self.exchange(lease, request).await {
+                Err(Failed {
+                    request: Some(unsent),
+                    ..
+                }) => request = *unsent,
+                answered => return answered,
+            }
+            self.inner.idle.sweep();
+        }
+        // Connecting is rare and its future is large: it must not make every request's future large.
+        match Box::pin(dial::lease(&self.inner.origin, &self.inner.settings)).await {
+            Ok(lease) => self.exchange(lease, request).await,
+            Err(error) => Err(Failed {
+                error,
+                request: Some(Box::new(request)),
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        lease: Box<Lease<B>>,
+        request: Request<B>,
+    ) -> Result<Response<Body<B>>, Failed<B>> {
+        let limit = self.inner.settings.response_timeout;
+        let Exchanged { response, lease } = if request.headers().contains_key(http::header::UPGRADE)
+        {
+            lease.exchange_for_upgrade(request, limit).await?
+        } else {
+            lease.exchange(request, limit).await?
+        };
+        // A peer that speaks HTTP/1.0 can't be sent a chunked body, and hyper would send the next one's without saying so.
+        let reusable = response.version() == Version::HTTP_11;
+        let home = reusable.then(|| Arc::clone(&self.inner));
+        Ok(response.map(|incoming| Body::new(incoming, lease, home)))
+    }
+}
+
+impl<B: Outgoing> Clone for Pool<B> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+impl<B: Outgoing> fmt::Debug for Pool<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("origin", &self.inner.origin)
+            .field("idle", &self.inner.idle.len())
+            .finish()
     }
 }

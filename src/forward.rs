@@ -1,17 +1,40 @@
 //! Permit × request → the upstream's response.
 
 use std::collections::HashMap;
+use std::error::Error as _;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
-use crate::authorize::Permit;
+use crate::authorize::{Identity, Permit};
 use crate::connect;
 use crate::peer::Peer;
 use crate::target::Target;
 use crate::telemetry::RequestId;
+use crate::verify::Rendered;
+
+mod chain;
+mod cookies;
+mod guard;
+mod headers;
+mod identity;
+mod lane;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+mod upload;
+
+use cookies::OwnCookies;
+use guard::Guard;
+pub use identity::Template;
+use lane::Lane;
+pub use upload::Upload;
 
 /// What `[headers]`, `[server]` and the session's cookie say about what goes upstream.
 #[derive(Clone, Debug)]
@@ -60,6 +83,14 @@ pub enum Error {
         #[source]
         source: connect::Error,
     },
+    /// 502: it answered something that must not be passed on.
+    #[error("the upstream {upstream} answered nonsense: {what}")]
+    Nonsense {
+        /// Its name.
+        upstream: Arc<str>,
+        /// What is wrong with the answer.
+        what: &'static str,
+    },
     /// 504: it took too long to connect or to answer.
     #[error("the upstream {upstream} took too long")]
     TooLong {
@@ -74,17 +105,47 @@ pub enum Error {
     Upgrade,
 }
 
+/// A response's body on its way to the client: the upstream's, or one of our own pages.
+pub type Body = Either<connect::Body<Upload>, Full<Bytes>>;
+
+/// A body of our own.
+pub fn whole(bytes: impl Into<Bytes>) -> Body {
+    Either::Right(Full::new(bytes.into()))
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
 /// Forwards requests. One per worker thread: its idle connections are its own.
 #[derive(Debug)]
-pub struct Forwarder {}
-
-/// A response's body on its way to the client: the upstream's, or one of our own pages.
-pub type Body = http_body_util::Either<connect::Body, http_body_util::Full<bytes::Bytes>>;
+pub struct Forwarder {
+    lanes: HashMap<Arc<str>, Lane>,
+    settings: Arc<Settings>,
+    guard: Arc<Guard>,
+    own_cookies: OwnCookies,
+    templates: Vec<(HeaderName, Template)>,
+}
 
 impl Forwarder {
-    /// A forwarder without connections.
-    pub fn new(_settings: Arc<Settings>, _upstreams: &HashMap<Arc<str>, Arc<Upstream>>) -> Self {
-        todo!()
+    /// A forwarder without connections. An identity header whose template can't be read is never set; nobody else can set
+    /// it either.
+    pub fn new(settings: Arc<Settings>, upstreams: &HashMap<Arc<str>, Arc<Upstream>>) -> Self {
+        let names = settings.identity.iter().map(|(name, _)| name);
+        let guard = Guard::new(names.chain(&settings.strip_incoming));
+        let templates = settings
+            .identity
+            .iter()
+            .filter_map(|(name, text)| Some((name.clone(), Template::parse(text).ok()?)));
+        Self {
+            lanes: upstreams
+                .iter()
+                .map(|(name, upstream)| (Arc::clone(name), Lane::new(upstream)))
+                .collect(),
+            guard: Arc::new(guard),
+            own_cookies: OwnCookies::new(&settings.cookie),
+            templates: templates.collect(),
+            settings,
+        }
     }
 
     /// Sends the request upstream with the identity that the permit carries.
@@ -93,12 +154,166 @@ impl Forwarder {
     /// See [`Error`].
     pub async fn send(
         &self,
-        _permit: Permit,
-        _target: &Target,
-        _peer: &Peer,
-        _id: &RequestId,
-        _request: Request<Incoming>,
+        permit: Permit,
+        target: &Target,
+        peer: &Peer,
+        id: &RequestId,
+        mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Error> {
-        todo!()
+        let lane = self.lane(&permit)?;
+        let tunnel = upgrade::asked(&mut request)?;
+        let mut request = self
+            .outgoing(request, &permit, target, peer, lane.authorization())
+            .ok_or_else(|| unreachable(lane.name(), "the request can't be written"))?;
+        request.headers_mut().insert(TRACEPARENT, id.traceparent());
+        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+            request.headers_mut().insert(REQUEST_ID, id);
+        }
+        if tunnel.is_some() {
+            upgrade::announce(request.headers_mut());
+        }
+        let response = lane.send(request).await;
+        let mut response = response.map_err(|error| self::error(lane.name(), error))?;
+        match (response.status() == StatusCode::SWITCHING_PROTOCOLS, tunnel) {
+            (false, _) => headers::strip_response(response.headers_mut()),
+            (true, Some(tunnel)) if upgrade::agreed(response.headers()) => {
+                headers::strip_response(response.headers_mut());
+                upgrade::announce(response.headers_mut());
+                tunnel.join(&mut response);
+            }
+            (true, _) => {
+                return Err(Error::Nonsense {
+                    upstream: Arc::clone(lane.name()),
+                    what: "it switched protocols unasked",
+                });
+            }
+        }
+        self.own_cookies.refuse(response.headers_mut());
+        if peer.tls {
+            headers::keep_on_https(response.headers_mut(), target);
+        }
+        Ok(response.map(Either::Left))
     }
+
+    fn lane(&self, permit: &Permit) -> Result<&Lane, Error> {
+        let name = &permit.route().upstream;
+        self.lanes
+            .get(name)
+            .ok_or_else(|| unreachable(name, "no such upstream"))
+    }
+
+    /// The request as it goes upstream: what is the client's to say, and then what is ours.
+    fn outgoing(
+        &self,
+        request: Request<Incoming>,
+        permit: &Permit,
+        target: &Target,
+        peer: &Peer,
+        authorization: Authorization,
+    ) -> Option<Request<Upload>> {
+        let (mut head, body) = request.into_parts();
+        let source = chain::source(&self.settings.trusted_proxies, peer.addr.ip());
+        headers::strip_request(&mut head.headers, &self.guard, source);
+        headers::frame_request(&mut head.headers, &head.method, &body);
+        self.own_cookies.withhold(&mut head.headers);
+        let host = headers::set_host(&mut head.headers, target)?;
+        chain::set(
+            &mut head.headers,
+            peer,
+            target,
+            &host,
+            &self.settings.trusted_proxies,
+        );
+        if let Some(identity) = permit.identity() {
+            self.identify(&mut head.headers, identity, authorization);
+        }
+        if !is_same(&head.uri, target) {
+            head.uri = Uri::from(path_and_query(target)?);
+        }
+        head.version = Version::HTTP_11;
+        head.extensions.clear();
+        let body = Upload::new(body, Arc::clone(&self.guard));
+        Some(Request::from_parts(head, body))
+    }
+
+    /// Sets the identity headers, rendered once per token, and `Authorization`. A bearer's own stays where the upstream is to
+    /// have the access token: it is the token that was verified.
+    fn identify(&self, headers: &mut HeaderMap, identity: &Identity, authorization: Authorization) {
+        if authorization == Authorization::None || identity.session.is_some() {
+            headers.remove(AUTHORIZATION);
+        }
+        let rendered = match &identity.session {
+            Some(live) => live.rendered.get_or_init(|| self.render(identity)),
+            None => identity
+                .verified
+                .rendered
+                .get_or_init(|| self.render(identity)),
+        };
+        for (name, value) in rendered {
+            if *name != AUTHORIZATION || authorization == Authorization::AccessToken {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+    }
+
+    fn render(&self, identity: &Identity) -> Rendered {
+        let claims = identity::Claims {
+            access: &identity.verified.claims,
+            id: identity.session.as_ref().map(|live| &*live.claims),
+            groups: &identity.verified.groups,
+        };
+        let mut rendered = identity::render(&self.templates, claims);
+        if let Some(live) = &identity.session
+            && let Ok(mut bearer) =
+                HeaderValue::try_from(format!("Bearer {}", live.access_token.expose()))
+        {
+            bearer.set_sensitive(true);
+            rendered.push((AUTHORIZATION, bearer));
+        }
+        rendered.into()
+    }
+}
+
+fn is_same(uri: &Uri, target: &Target) -> bool {
+    uri.authority().is_none()
+        && uri.path() == &*target.path
+        && uri.query() == target.query.as_deref()
+}
+
+fn path_and_query(target: &Target) -> Option<PathAndQuery> {
+    let text = match &target.query {
+        Some(query) => format!("{}?{query}", target.path),
+        None => target.path.to_string(),
+    };
+    PathAndQuery::try_from(text).ok()
+}
+
+fn unreachable(upstream: &Arc<str>, why: &'static str) -> Error {
+    let source = std::io::Error::other(why);
+    Error::Unreachable {
+        upstream: Arc::clone(upstream),
+        source: connect::Error::Connect {
+            origin: upstream.to_string(),
+            source,
+        },
+    }
+}
+
+fn error(upstream: &Arc<str>, source: connect::Error) -> Error {
+    let upstream = Arc::clone(upstream);
+    match source {
+        connect::Error::ConnectTimeout { .. } | connect::Error::ResponseTimeout => {
+            Error::TooLong { upstream }
+        }
+        connect::Error::Broken(cause) if is_of_the_client(&cause) => Error::RequestBody,
+        source => Error::Unreachable { upstream, source },
+    }
+}
+
+/// Whether the connection broke because the client's body did: hyper then wraps the body's own error, which is hyper's too.
+fn is_of_the_client(error: &hyper::Error) -> bool {
+    error.is_user()
+        && error
+            .source()
+            .is_some_and(|cause| cause.is::<hyper::Error>())
 }

@@ -87,7 +87,9 @@ impl Part {
 
 fn named(segment: &str, name: &str) -> Result<(), String> {
     if name.is_empty() || name.contains(['{', '}', '*']) {
-        return Err(format!("{segment} needs a name, such as {{id}} or {{*rest}}"));
+        return Err(format!(
+            "{segment} needs a name, such as {{id}} or {{*rest}}"
+        ));
     }
     Ok(())
 }

@@ -115,8 +115,7 @@ pub(super) fn encode(path: &[u8]) -> Vec<u8> {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(path.len());
     for (index, &byte) in path.iter().enumerate() {
-        let stray =
-            byte == b'%' && path.get(index..).and_then(encoded_byte).is_none();
+        let stray = byte == b'%' && path.get(index..).and_then(encoded_byte).is_none();
         if (0x21..=0x7e).contains(&byte) && !stray {
             out.push(byte);
         } else {

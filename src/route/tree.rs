@@ -24,9 +24,7 @@ impl Tree {
         match parts {
             [] => occupy(&mut self.here, route),
             [Part::Rest, ..] => occupy(&mut self.rest, route),
-            [Part::Segment, after @ ..] => {
-                self.segment.get_or_insert_default().place(after, route)
-            }
+            [Part::Segment, after @ ..] => self.segment.get_or_insert_default().place(after, route),
             [Part::Literal(literal), after @ ..] => self.grow(literal).place(after, route),
         }
     }
@@ -36,7 +34,10 @@ impl Tree {
         if self.literals.get(at).is_none_or(|(l, _)| **l != *literal) {
             self.literals.insert(at, (literal.into(), Self::default()));
         }
-        #[expect(clippy::indexing_slicing, reason = "it is there, or was just put there")]
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "it is there, or was just put there"
+        )]
         &mut self.literals[at].1
     }
 
