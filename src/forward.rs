@@ -306,7 +306,9 @@ fn error(upstream: &Arc<str>, source: connect::Error) -> Error {
             Error::TooLong { upstream }
         }
         connect::Error::Broken(cause) if is_of_the_client(&cause) => Error::RequestBody,
-        source => Error::Unreachable { upstream, source },
+        connect::Error::Connect { .. } | connect::Error::NotSent(_) | connect::Error::Broken(_) => {
+            Error::Unreachable { upstream, source }
+        }
     }
 }
 
@@ -315,5 +317,5 @@ fn is_of_the_client(error: &hyper::Error) -> bool {
     error.is_user()
         && error
             .source()
-            .is_some_and(|cause| cause.is::<hyper::Error>())
+            .is_some_and(<dyn std::error::Error>::is::<hyper::Error>)
 }

@@ -93,6 +93,6 @@ impl<B: Outgoing> fmt::Debug for Body<B> {
         f.debug_struct("Body")
             .field("incoming", &self.incoming)
             .field("connected", &self.lease.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }

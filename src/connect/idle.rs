@@ -16,10 +16,10 @@ const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) struct Idle<B: Outgoing> {
     timeout: Duration,
-    shelf: Mutex<Shelf<B>>,
+    stock: Mutex<Stock<B>>,
 }
 
-struct Shelf<B: Outgoing> {
+struct Stock<B: Outgoing> {
     /// The oldest first.
     leases: Vec<(Instant, Box<Lease<B>>)>,
     /// Whether a task sweeps by the clock.
@@ -30,7 +30,7 @@ impl<B: Outgoing> Idle<B> {
     pub(super) fn new(timeout: Duration) -> Self {
         Self {
             timeout,
-            shelf: Mutex::new(Shelf {
+            stock: Mutex::new(Stock {
                 leases: Vec::new(),
                 swept: false,
             }),
@@ -38,24 +38,24 @@ impl<B: Outgoing> Idle<B> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.shelf().leases.len()
+        self.stock().leases.len()
     }
 
     /// The connection used last, unless even that one is too old.
     pub(super) fn take(&self) -> Option<Box<Lease<B>>> {
-        let mut shelf = self.shelf();
-        let (since, lease) = shelf.leases.pop()?;
+        let mut stock = self.stock();
+        let (since, lease) = stock.leases.pop()?;
         if since.elapsed() < self.timeout {
             return Some(lease);
         }
-        shelf.leases.clear();
+        stock.leases.clear();
         None
     }
 
     /// Drops what is too old or has been closed by its peer.
     pub(super) fn sweep(&self) {
         let timeout = self.timeout;
-        self.shelf()
+        self.stock()
             .leases
             .retain_mut(|(since, lease)| since.elapsed() < timeout && !lease.is_dead());
     }
@@ -65,24 +65,24 @@ impl<B: Outgoing> Idle<B> {
         if self.timeout.is_zero() {
             return false;
         }
-        let mut shelf = self.shelf();
-        if shelf.leases.len() >= MOST {
-            shelf.leases.remove(0);
+        let mut stock = self.stock();
+        if stock.leases.len() >= MOST {
+            stock.leases.remove(0);
         }
-        shelf.leases.push((Instant::now(), lease));
-        !std::mem::replace(&mut shelf.swept, true)
+        stock.leases.push((Instant::now(), lease));
+        !std::mem::replace(&mut stock.swept, true)
     }
 
     /// Sweeps; the sweeping by the clock ends where nothing is left to be swept.
     fn sweep_on(&self) -> bool {
         self.sweep();
-        let mut shelf = self.shelf();
-        shelf.swept = !shelf.leases.is_empty();
-        shelf.swept
+        let mut stock = self.stock();
+        stock.swept = !stock.leases.is_empty();
+        stock.swept
     }
 
-    fn shelf(&self) -> MutexGuard<'_, Shelf<B>> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stock(&self) -> MutexGuard<'_, Stock<B>> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -23,7 +23,7 @@ use super::{Error, Failed, Outgoing};
 const MAX_HEAD: usize = 64 * 1024;
 
 /// The longest that a timer is asked for, in place of an instant that can't be represented.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+const FAR: Duration = Duration::from_hours(24 * 365 * 30);
 
 /// A connection and the handle to send on it.
 pub(super) struct Lease<B: Outgoing> {

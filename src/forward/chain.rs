@@ -128,7 +128,7 @@ fn host_parameter(text: &mut String, host: &HeaderValue) {
 /// The addresses before the peer, as far as trusted proxies vouch for them: from the right, up to and including the first
 /// that nobody vouches for. What stands left of that one is anybody's word and ends here.
 fn before(headers: &HeaderMap, trusted: &[IpNet]) -> Vec<IpAddr> {
-    let mut said = listed(headers, &FOR, |element| parse(element));
+    let mut said = listed(headers, &FOR, parse);
     if said.is_empty() {
         said = listed(headers, &FORWARDED, for_parameter);
     }

@@ -37,7 +37,7 @@ impl OwnCookies {
             .iter()
             .filter_map(|value| self.without_ours(value))
             .collect();
-        replace(headers, COOKIE, kept);
+        replace(headers, &COOKIE, kept);
     }
 
     fn without_ours(&self, value: &HeaderValue) -> Option<HeaderValue> {
@@ -70,12 +70,12 @@ impl OwnCookies {
             .filter(|value| !ours(value))
             .cloned()
             .collect();
-        replace(headers, SET_COOKIE, kept);
+        replace(headers, &SET_COOKIE, kept);
     }
 }
 
-fn replace(headers: &mut HeaderMap, name: http::HeaderName, values: Vec<HeaderValue>) {
-    headers.remove(&name);
+fn replace(headers: &mut HeaderMap, name: &http::HeaderName, values: Vec<HeaderValue>) {
+    headers.remove(name);
     for value in values {
         headers.append(name.clone(), value);
     }

@@ -88,7 +88,11 @@ impl Claims<'_> {
             Value::Array(elements) => {
                 joined(elements.iter().filter_map(scalar).map(|e| element(&e)))
             }
-            single => scalar(single),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Object(_) => scalar(found),
         }
         .filter(|text| !text.is_empty())
     }

@@ -1,1 +1,1 @@
-
+//! Real sockets on both sides: what an upstream is told, and what a client gets back.
