@@ -1,17 +1,51 @@
 //! Sessions: an opaque cookie in the browser, tokens here. Opening one slides it and, when its access token is about to
 //! end, swaps the refresh token; ending one is final.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use dashmap::DashMap;
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Timestamp};
-use crate::issuer::{self, Issuer};
+use crate::issuer::Issuer;
 use crate::seal::Keyring;
-use crate::token::{AccessToken, Grant, IdToken, SessionId};
+use crate::token::{AccessToken, Grant, IdToken, SessionHash, SessionId};
 use crate::verify::{IdClaims, Rendered, Verifier};
+
+mod end;
+mod entry;
+mod pace;
+mod record;
+mod refresh;
+mod revoke;
+mod store;
+mod sweep;
+
+#[cfg(test)]
+mod tests;
+
+use end::Tokens;
+use entry::{ByFirstBytes, Entry, Name};
+use record::{Kept, Record};
+use refresh::Wish;
+use revoke::{Debts, Owed};
+use store::disk::Disk;
+use store::memory::Memory;
+use store::{Change, Row, Store};
+
+/// How many sessions are looked for in the store at a time: a flood of cookies that name none must not hold up the rest.
+const LOADS_AT_ONCE: usize = 64;
+/// How many revocations are under way at a time, for each provider.
+const REVOCATIONS_AT_ONCE: usize = 16;
 
 /// What `[session]` and `[logout]` say.
 #[derive(Clone, Debug)]
@@ -55,6 +89,9 @@ pub enum StoreSettings {
 pub enum Activity {
     /// Pushes the idle deadline forward and may set off a swap.
     Slides,
+    /// A page load does the same; yet where the refresh token may be spent it is not tried once more, since a page load
+    /// can sign in unseen ([`Error::InDoubt`]).
+    Navigates,
     /// Does neither (`slide = false`, the session endpoint).
     Watches,
 }
@@ -109,6 +146,9 @@ pub struct Login {
     pub user_agent: String,
     /// The client's address.
     pub address: IpAddr,
+    /// The session that the browser held before: it ends, so that nobody who planted or knows its cookie gains by the
+    /// login.
+    pub replaces: Option<SessionId>,
 }
 
 /// Why a session ended.
@@ -128,6 +168,8 @@ pub enum EndReason {
     LostInFlight,
     /// The provider's answer to a swap could not be accepted (other subject, failed ID token checks, unusable).
     BadAnswer,
+    /// The access token ended, and the provider gave nothing to renew it with.
+    Expired,
 }
 
 /// Why there is no live session.
@@ -195,8 +237,43 @@ pub struct Ended {
 }
 
 /// All sessions.
+pub struct Sessions {
+    settings: Settings,
+    keys: Keyring,
+    clock: Clock,
+    verifier: Arc<Verifier>,
+    idps: HashMap<Arc<str>, Provider>,
+    /// Sessions in use. What is missing here is looked for in the store.
+    hot: DashMap<SessionHash, Arc<Entry>, ByFirstBytes>,
+    store: Arc<dyn Store>,
+    loads: Semaphore,
+    debts: Debts,
+    /// This process, in the marks that it leaves.
+    owner: u64,
+    background: Handle,
+    /// What must be done before the process may end.
+    work: TaskTracker,
+    stopping: CancellationToken,
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("in_memory", &self.hot.len())
+            .field("revocations_owed", &self.debts.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A provider, and how many calls it gets at once.
 #[derive(Debug)]
-pub struct Sessions {}
+struct Provider {
+    issuer: Arc<Issuer>,
+    swaps: Semaphore,
+    revocations: Semaphore,
+    /// That it is down was said in the log.
+    down: AtomicBool,
+}
 
 impl Sessions {
     /// Opens the store. Swaps, revocations and sweeps run on `background`.
@@ -204,15 +281,57 @@ impl Sessions {
     /// # Errors
     /// When the store can't be opened: the text says which file and why.
     pub fn open_store(
-        _store: &StoreSettings,
-        _settings: Settings,
-        _keys: Keyring,
-        _idps: Vec<Arc<Issuer>>,
-        _verifier: Arc<Verifier>,
-        _clock: Clock,
-        _background: tokio::runtime::Handle,
+        store: &StoreSettings,
+        settings: Settings,
+        keys: Keyring,
+        idps: Vec<Arc<Issuer>>,
+        verifier: Arc<Verifier>,
+        clock: Clock,
+        background: Handle,
     ) -> Result<Arc<Self>, StoreError> {
-        todo!()
+        let store: Arc<dyn Store> = match store {
+            StoreSettings::Memory => Arc::new(Memory::default()),
+            StoreSettings::Disk { path } => Arc::new(Disk::open(path, background.clone(), &clock)?),
+        };
+        Ok(Self::over(
+            store, settings, keys, idps, verifier, clock, background,
+        ))
+    }
+
+    fn over(
+        store: Arc<dyn Store>,
+        settings: Settings,
+        keys: Keyring,
+        idps: Vec<Arc<Issuer>>,
+        verifier: Arc<Verifier>,
+        clock: Clock,
+        background: Handle,
+    ) -> Arc<Self> {
+        let swaps = settings.swaps_at_once;
+        let provider = |issuer: Arc<Issuer>| Provider {
+            issuer,
+            swaps: Semaphore::new(swaps),
+            revocations: Semaphore::new(REVOCATIONS_AT_ONCE),
+            down: AtomicBool::new(false),
+        };
+        let idps = idps
+            .into_iter()
+            .map(|issuer| (Arc::clone(&issuer.settings().name), provider(issuer)));
+        Arc::new(Self {
+            idps: idps.collect(),
+            settings,
+            keys,
+            clock,
+            verifier,
+            hot: DashMap::default(),
+            store,
+            loads: Semaphore::new(LOADS_AT_ONCE),
+            debts: Debts::default(),
+            owner: random_owner(),
+            background,
+            work: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+        })
     }
 
     /// The live session behind a cookie, its access token fresh enough to be forwarded. Waits for a swap only when the
@@ -222,61 +341,216 @@ impl Sessions {
     /// See [`Error`].
     pub async fn open(
         self: &Arc<Self>,
-        _id: &SessionId,
-        _activity: Activity,
+        id: &SessionId,
+        activity: Activity,
     ) -> Result<Arc<Live>, Error> {
-        todo!()
+        let hash = id.hash();
+        if let Some(live) = self.open_at_once(&hash, activity) {
+            return Ok(live);
+        }
+        let entry = self.find(hash).await?;
+        self.renewed(&entry, Wish::Fresh(activity)).await
+    }
+
+    /// The way of nearly all requests: one look-up, no lock, no allocation, no wait.
+    fn open_at_once(self: &Arc<Self>, hash: &SessionHash, activity: Activity) -> Option<Arc<Live>> {
+        let now = self.clock.now();
+        let entry = self.hot.get(hash)?;
+        let live = entry.fresh(now, self.settings.idle_timeout)?;
+        if activity != Activity::Watches {
+            self.note_activity(&entry, now);
+            if entry.swap_is_due(now) {
+                self.swap_in_background(&entry);
+            }
+        }
+        Some(live)
+    }
+
+    fn note_activity(self: &Arc<Self>, entry: &Arc<Entry>, now: Timestamp) {
+        if entry.see(now, pace::seen_step(self.settings.idle_timeout)) {
+            self.note_seen(entry);
+        }
     }
 
     /// Where the session stands; never slides it, never swaps.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn standing(&self, _id: &SessionId) -> Result<Standing, Error> {
-        todo!()
+    pub async fn standing(self: &Arc<Self>, id: &SessionId) -> Result<Standing, Error> {
+        let entry = self.find(id.hash()).await?;
+        if let Some(reason) = self.ended(&entry, &entry.state()) {
+            return Err(Error::Ended(reason));
+        }
+        Ok(Standing {
+            live: Arc::clone(&entry.current().live),
+            idle_deadline: entry.seen() + self.settings.idle_timeout,
+            absolute_deadline: entry.absolute_deadline(),
+        })
     }
 
     /// Swaps now, whatever the access token's age (POST `/oauth2/refresh`).
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn swap_now(self: &Arc<Self>, _id: &SessionId) -> Result<Arc<Live>, Error> {
-        todo!()
+    pub async fn swap_now(self: &Arc<Self>, id: &SessionId) -> Result<Arc<Live>, Error> {
+        let entry = self.find(id.hash()).await?;
+        self.renewed(&entry, Wish::Next).await
     }
 
-    /// Begins a session under a fresh id; durable when this returns.
+    /// Begins a session under a fresh id; durable when this returns. The one that it replaces has ended by then.
     ///
     /// # Errors
     /// When the store can't keep it; the tokens are then owed to the provider's revocation endpoint.
-    pub async fn begin(self: &Arc<Self>, _login: Login) -> Result<SessionId, StoreError> {
-        todo!()
+    pub async fn begin(self: &Arc<Self>, login: Login) -> Result<SessionId, StoreError> {
+        let sessions = Arc::clone(self);
+        let beginning = async move { sessions.begin_whole(login).await };
+        let begun = self.work.spawn_on(beginning, &self.background).await;
+        begun.map_err(|source| interrupted("begin a session", source))?
+    }
+
+    async fn begin_whole(self: &Arc<Self>, mut login: Login) -> Result<SessionId, StoreError> {
+        let now = self.clock.now();
+        let replaces = login.replaces.take();
+        let (idp, grant) = (Arc::clone(&login.idp), login.grant.clone());
+        let (absolute, every) = (self.settings.absolute_timeout, self.settings.refresh_every);
+        let record = Record::begin(login, now, absolute, every);
+        let sid = record.sid.clone();
+        let id = SessionId::random();
+        let hash = id.hash();
+        let row = record.row(&hash, &self.keys, now, self.settings.idle_timeout);
+        if let Err(error) = self.store.write(Change::Create(hash, row)).await {
+            self.owe(Owed::all_of(&idp, grant, &self.term()));
+            return Err(error);
+        }
+        let kept = Kept::Alive(Box::new(record));
+        if let Some(entry) = Entry::new(hash, kept, now, now, &self.settings) {
+            self.hot.insert(hash, Arc::new(entry));
+        }
+        if let Some(old) = replaces {
+            self.replace(&old, &idp, sid.as_deref()).await;
+        }
+        Ok(id)
+    }
+
+    /// Ends the session that a login replaces.
+    async fn replace(self: &Arc<Self>, old: &SessionId, idp: &str, sid: Option<&str>) {
+        let Ok(old) = self.find(old.hash()).await else {
+            return;
+        };
+        let same_there = old.state().record().is_some_and(|record| {
+            sid.is_some() && &*record.idp == idp && record.sid.as_deref() == sid
+        });
+        let tokens = if same_there {
+            Tokens::Spare
+        } else {
+            Tokens::Revoke
+        };
+        if let Some(burial) = self.close(&old, EndReason::Replaced, tokens) {
+            // A failure has been said, and is retried by itself.
+            let _ = self.bury(&old, &burial).await;
+            self.debts.wake();
+        }
     }
 
     /// Ends a session: here first and durably, then its tokens are revoked at the provider, for which this waits a
     /// bounded time; what is not confirmed by then is owed. `None` when there was nothing to end.
     ///
     /// # Errors
-    /// When the store can't keep the tombstone.
+    /// When the store can't keep the tombstone. The session has ended all the same, and the store is tried again.
     pub async fn end(
         self: &Arc<Self>,
-        _id: &SessionId,
-        _reason: EndReason,
+        id: &SessionId,
+        reason: EndReason,
     ) -> Result<Option<Ended>, StoreError> {
-        todo!()
-    }
-
-    /// Revokes the tokens of a login that came to nothing (its ID token failed a check, say).
-    pub fn discard(self: &Arc<Self>, _idp: &Arc<str>, _grant: &issuer::Salvage) {
-        todo!()
-    }
-
-    /// Retries owed revocations and sweeps what has expired; runs until the process ends.
-    pub async fn keep_house(self: Arc<Self>) {
-        todo!()
+        let entry = match self.find(id.hash()).await {
+            Ok(entry) => entry,
+            Err(Error::Store(error)) => return Err(error),
+            Err(
+                Error::Unknown | Error::Ended(_) | Error::NotNow { .. } | Error::InDoubt { .. },
+            ) => return Ok(None),
+        };
+        let sessions = Arc::clone(self);
+        let ending = async move { sessions.sign_out(entry, reason).await };
+        let ended = self.work.spawn_on(ending, &self.background).await;
+        ended.map_err(|source| interrupted("end a session", source))?
     }
 
     /// Waits until swaps under way are done and saved. To be called once no more requests come.
     pub async fn settle(&self) {
-        todo!()
+        self.stopping.cancel();
+        self.work.close();
+        self.work.wait().await;
+        self.save_activity(Duration::ZERO).await;
+    }
+
+    /// The session in memory, out of the store if need be.
+    async fn find(&self, hash: SessionHash) -> Result<Arc<Entry>, Error> {
+        if let Some(entry) = self.hot.get(&hash) {
+            return Ok(Arc::clone(entry.value()));
+        }
+        let permit = self.loads.acquire().await;
+        let row = self.store.load(hash).await.map_err(Error::Store)?;
+        drop(permit);
+        let row = row.ok_or(Error::Unknown)?;
+        let kept = self.unseal(&hash, &row).ok_or(Error::Unknown)?;
+        if let Kept::Over(tombstone) = &kept {
+            return Err(Error::Ended(tombstone.reason));
+        }
+        let now = self.clock.now();
+        let entry = Entry::new(hash, kept, row.seen, now, &self.settings).ok_or(Error::Unknown)?;
+        // Of two that looked at once, the first one's is everybody's.
+        let entry = self.hot.entry(hash).or_insert_with(|| Arc::new(entry));
+        Ok(Arc::clone(entry.value()))
+    }
+
+    fn unseal(&self, hash: &SessionHash, row: &Row) -> Option<Kept> {
+        let kept = Kept::open(row, hash, &self.keys);
+        if kept.is_none() {
+            tracing::warn!(session = %Name(hash), "a session in the store does not open: sealed with a key that is gone, or tampered with");
+        }
+        kept
+    }
+
+    /// The store has a newer writer, or the session has ended there: what it says counts.
+    async fn reread(self: &Arc<Self>, entry: &Arc<Entry>) {
+        let Ok(row) = self.store.load(entry.hash).await else {
+            return;
+        };
+        let kept = row.and_then(|row| self.unseal(&entry.hash, &row));
+        match kept {
+            Some(Kept::Alive(record)) => {
+                let mut state = entry.state();
+                if state.record().is_some_and(|r| r.fence <= record.fence) {
+                    state.kept = Kept::Alive(record);
+                    entry.publish(&state, &self.settings);
+                }
+            }
+            Some(Kept::Over(tombstone)) => {
+                entry.state().kept = Kept::Over(tombstone);
+                entry.close();
+            }
+            None => {
+                self.expire(entry, EndReason::SignedOut);
+            }
+        }
+    }
+
+    fn row(&self, entry: &Entry, record: &Record) -> Row {
+        let idle = self.settings.idle_timeout;
+        record.row(&entry.hash, &self.keys, entry.seen(), idle)
+    }
+}
+
+fn random_owner() -> u64 {
+    let mut bytes = [0; 8];
+    // It tells processes apart in marks, and guards nothing.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    u64::from_le_bytes(bytes)
+}
+
+fn interrupted(what: &'static str, source: tokio::task::JoinError) -> StoreError {
+    StoreError {
+        what,
+        source: Some(Box::new(source)),
     }
 }

@@ -1,0 +1,195 @@
+//! The end of a session: here at once and for good, then in the store, then at the provider.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::entry::Entry;
+use super::record::{Kept, Record};
+use super::revoke::Owed;
+use super::store::{Change, Row};
+use super::{EndReason, Ended, Error, Live, Revocation, Sessions, StoreError};
+use crate::token::IdToken;
+
+/// How long a sign-out waits for the provider's confirmation; what is not confirmed by then is owed.
+const REVOCATION_WAIT: Duration = Duration::from_secs(3);
+
+/// Whether a session's tokens are to be revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tokens {
+    /// As the settings ask.
+    Revoke,
+    /// No: its successor has the same session at the provider, and a provider that revokes one token of that session
+    /// (Keycloak) ends the other's too.
+    Spare,
+}
+
+/// A session that has ended in memory, and what is still to be done about it.
+pub(super) struct Burial {
+    tombstone: Row,
+    owed: Vec<Owed>,
+    idp: Arc<str>,
+    id_token: Option<IdToken>,
+}
+
+impl Sessions {
+    /// Ends a session in memory: no request that comes after this is served by it. `None`: it had ended already.
+    pub(super) fn close(&self, entry: &Entry, reason: EndReason, tokens: Tokens) -> Option<Burial> {
+        let now = self.clock.now();
+        let mut state = entry.state();
+        let record = state.record()?;
+        let tombstone = record.tombstone(reason, now);
+        let burial = Burial {
+            tombstone: tombstone.row(&entry.hash, &self.keys),
+            owed: self.owed_by(record, &entry.current().live, reason, tokens),
+            idp: Arc::clone(&record.idp),
+            id_token: record.id_token.clone(),
+        };
+        state.kept = Kept::Over(tombstone);
+        state.spared = tokens == Tokens::Spare;
+        entry.close();
+        tracing::debug!(session = %entry.name(), ?reason, "ended");
+        Some(burial)
+    }
+
+    /// Makes an end durable, together with what is owed for it.
+    pub(super) async fn bury(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        burial: &Burial,
+    ) -> Result<(), StoreError> {
+        self.debts.take_up(burial.owed.iter().cloned());
+        let change = Change::End {
+            id: entry.hash,
+            tombstone: burial.tombstone.clone(),
+            owed: burial.owed.iter().map(|o| o.debt(&self.keys)).collect(),
+        };
+        match self.store.write(change).await {
+            Ok(_) => {
+                let ids: Vec<_> = burial.owed.iter().map(|owed| owed.id).collect();
+                self.debts.saved(&ids);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(session = %entry.name(), error = &error as &dyn std::error::Error,
+                    "a session's end can't be saved: it has ended in memory, and saving is retried");
+                self.keep_saving(entry);
+                Err(error)
+            }
+        }
+    }
+
+    /// A deadline has passed: ends the session without keeping the request waiting.
+    pub(super) fn expire(self: &Arc<Self>, entry: &Arc<Entry>, reason: EndReason) -> Error {
+        if let Some(burial) = self.close(entry, reason, Tokens::Revoke) {
+            let (sessions, entry) = (Arc::clone(self), Arc::clone(entry));
+            let burying = async move {
+                // A failure has been said, and is retried by itself.
+                let _ = sessions.bury(&entry, &burial).await;
+                sessions.debts.wake();
+            };
+            self.work.spawn_on(burying, &self.background);
+        }
+        Error::Ended(reason)
+    }
+
+    /// Ends a session and waits a bounded time for what the provider says.
+    pub(super) async fn sign_out(
+        self: &Arc<Self>,
+        entry: Arc<Entry>,
+        reason: EndReason,
+    ) -> Result<Option<Ended>, StoreError> {
+        let Some(burial) = self.close(&entry, reason, Tokens::Revoke) else {
+            return Ok(None);
+        };
+        let buried = self.bury(&entry, &burial).await;
+        let sessions = Arc::clone(self);
+        let owed = burial.owed.iter().map(|o| (o.id, o.is_refresh()));
+        let owed: Vec<_> = owed.collect();
+        let promised = promise(&burial.owed);
+        let paying = self.background.spawn(async move {
+            let mut done = (Revocation::NothingToDo, Revocation::NothingToDo);
+            for (id, is_refresh) in owed {
+                let said = sessions.pay(id).await;
+                let slot = if is_refresh { &mut done.0 } else { &mut done.1 };
+                *slot = worse(*slot, said);
+            }
+            done
+        });
+        let paid = tokio::time::timeout(REVOCATION_WAIT, paying).await;
+        let (refresh_token, access_token) = paid.ok().and_then(Result::ok).unwrap_or(promised);
+        buried?;
+        Ok(Some(Ended {
+            idp: burial.idp,
+            id_token: burial.id_token,
+            refresh_token,
+            access_token,
+        }))
+    }
+
+    /// Which of its tokens are to be revoked, the refresh token first.
+    fn owed_by(
+        &self,
+        record: &Record,
+        live: &Live,
+        reason: EndReason,
+        tokens: Tokens,
+    ) -> Vec<Owed> {
+        if tokens == Tokens::Spare {
+            return Vec::new();
+        }
+        let term = self.term();
+        let idp = &record.idp;
+        let refresh = record
+            .refresh_token
+            .clone()
+            .filter(|_| reason.leaves_refresh_token());
+        let refresh = refresh.map(|token| Owed::refresh(idp, token, record.refresh_expires, &term));
+        let mut access = vec![(&record.access_token, record.access_expires)];
+        if live.access_token != record.access_token {
+            access.push((&live.access_token, live.access_expires));
+        }
+        let access = access
+            .into_iter()
+            .filter(|(_, expires)| term.from < *expires)
+            .map(|(token, expires)| Owed::access(idp, token.clone(), Some(expires), &term));
+        let owed = refresh.into_iter().chain(access);
+        owed.filter(|owed| reason == EndReason::BadAnswer || owed.is_asked_for(&self.settings))
+            .collect()
+    }
+}
+
+impl EndReason {
+    /// Whether the refresh token may still be good. Where it is not, revoking it would only end the person's session at
+    /// the provider, through which they are signed in again unseen.
+    fn leaves_refresh_token(self) -> bool {
+        match self {
+            Self::SignedOut | Self::Replaced | Self::Idle | Self::Absolute | Self::BadAnswer => {
+                true
+            }
+            Self::Refused | Self::LostInFlight | Self::Expired => false,
+        }
+    }
+}
+
+/// What can be said before the provider has said anything.
+fn promise(owed: &[Owed]) -> (Revocation, Revocation) {
+    let of = |any| {
+        if any {
+            Revocation::Owed
+        } else {
+            Revocation::NothingToDo
+        }
+    };
+    (
+        of(owed.iter().any(Owed::is_refresh)),
+        of(owed.iter().any(|owed| !owed.is_refresh())),
+    )
+}
+
+fn worse(before: Revocation, said: Revocation) -> Revocation {
+    if before == Revocation::Owed {
+        before
+    } else {
+        said
+    }
+}

@@ -1,0 +1,338 @@
+//! One session in memory: what requests read without a lock, and behind a small lock what a swap and a sign-out change.
+
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::record::{Kept, Phase, Record};
+use super::{Activity, EndReason, Error, Live, Settings, pace};
+use crate::clock::Timestamp;
+use crate::token::SessionHash;
+
+/// "Last seen" is not written more often than this, so that the requests of one session don't fight for it.
+const SEEN_GRAIN: Duration = Duration::from_millis(250);
+
+/// How far a swap is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    UnderWay,
+    /// The next generation is there.
+    Swapped,
+    /// It is not; the session's state says why.
+    Failed,
+}
+
+/// What the waiters of a swap hold.
+pub(super) type Flight = watch::Receiver<Progress>;
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) hash: SessionHash,
+    /// Since when it is in memory.
+    since: Timestamp,
+    absolute_deadline: Timestamp,
+    /// Set under the lock, together with [`State::kept`].
+    over: AtomicBool,
+    current: ArcSwap<Current>,
+    seen: AtomicU64,
+    seen_saved: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// One generation of tokens, and until when it is good for.
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) live: Arc<Live>,
+    pub(super) fresh_until: Timestamp,
+    /// From when on activity sets off a swap, in milliseconds.
+    swap_at: AtomicU64,
+}
+
+/// What changes seldom.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) kept: Kept,
+    /// The one swap under way.
+    pub(super) flight: Option<Flight>,
+    /// What came of the last swap.
+    pub(super) trouble: Trouble,
+    /// Failures in a row.
+    pub(super) failures: u32,
+    /// No swap before this.
+    pub(super) not_before: Timestamp,
+    /// A task is at work to save what could not be saved.
+    pub(super) saving: bool,
+    /// Its successor has the same session at the provider: revoking one's tokens would end the other's.
+    pub(super) spared: bool,
+}
+
+/// What is wrong with the last swap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// Nothing.
+    None,
+    /// The provider refuses the gateway itself.
+    Refusal,
+    /// The provider was not there.
+    Outage,
+    /// The outcome is unknown: the refresh token may be spent.
+    Doubt,
+}
+
+impl Entry {
+    /// A session that begins, or comes out of the store.
+    pub(super) fn new(
+        hash: SessionHash,
+        kept: Kept,
+        seen: Timestamp,
+        now: Timestamp,
+        settings: &Settings,
+    ) -> Option<Self> {
+        let Kept::Alive(record) = &kept else {
+            return None;
+        };
+        let current = Current::of(record, settings, &hash);
+        // What no check has passed is not served: the first request has it checked.
+        let fresh_until = match record.unchecked {
+            Some(_) => Timestamp::default(),
+            None => current.fresh_until,
+        };
+        // A mark that the store still has: its process died before it knew the outcome.
+        let doubt = record.phase != Phase::Active;
+        let swap_at = if doubt {
+            AtomicU64::new(u64::MAX)
+        } else {
+            current.swap_at
+        };
+        Some(Self {
+            hash,
+            since: now,
+            absolute_deadline: record.absolute_deadline,
+            over: AtomicBool::new(false),
+            current: ArcSwap::from_pointee(Current {
+                fresh_until,
+                swap_at,
+                ..current
+            }),
+            seen: AtomicU64::new(seen.as_millis()),
+            seen_saved: AtomicU64::new(seen.as_millis()),
+            state: Mutex::new(State {
+                kept,
+                flight: None,
+                trouble: if doubt { Trouble::Doubt } else { Trouble::None },
+                failures: 0,
+                not_before: Timestamp::default(),
+                saving: false,
+                spared: false,
+            }),
+        })
+    }
+
+    /// What the log calls it.
+    pub(super) fn name(&self) -> Name<'_> {
+        Name(&self.hash)
+    }
+
+    /// The lock. It is held for moments only, and never across an await.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a request gets without a lock or a wait: nothing when anything needs a second look.
+    pub(super) fn fresh(&self, now: Timestamp, idle: Duration) -> Option<Arc<Live>> {
+        if self.over.load(Ordering::Acquire) || self.expired(now, idle).is_some() {
+            return None;
+        }
+        let current = self.current.load();
+        (now < current.fresh_until).then(|| Arc::clone(&current.live))
+    }
+
+    /// The deadline that has passed.
+    pub(super) fn expired(&self, now: Timestamp, idle: Duration) -> Option<EndReason> {
+        if now >= self.absolute_deadline {
+            return Some(EndReason::Absolute);
+        }
+        (now >= self.seen() + idle).then_some(EndReason::Idle)
+    }
+
+    /// When there was activity last.
+    pub(super) fn seen(&self) -> Timestamp {
+        Timestamp::from_millis(self.seen.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn absolute_deadline(&self) -> Timestamp {
+        self.absolute_deadline
+    }
+
+    /// There is activity. Tells whether the store should hear of it: `true` for one caller in a while.
+    pub(super) fn see(&self, now: Timestamp, step: Duration) -> bool {
+        if now < self.seen() + SEEN_GRAIN.min(step) {
+            return false;
+        }
+        self.seen.fetch_max(now.as_millis(), Ordering::Relaxed);
+        let saved = self.seen_saved.load(Ordering::Relaxed);
+        now >= Timestamp::from_millis(saved) + step && self.claim_seen(saved, now)
+    }
+
+    /// What of its activity the store has not heard, for one caller.
+    pub(super) fn unsaved_seen(&self) -> Option<Timestamp> {
+        let (seen, saved) = (self.seen(), self.seen_saved.load(Ordering::Relaxed));
+        (seen.as_millis() > saved && self.claim_seen(saved, seen)).then_some(seen)
+    }
+
+    fn claim_seen(&self, saved: u64, now: Timestamp) -> bool {
+        self.seen_saved
+            .compare_exchange(saved, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Whether activity now sets off a swap in the background: `true` for one caller.
+    pub(super) fn swap_is_due(&self, now: Timestamp) -> bool {
+        let current = self.current.load();
+        let at = current.swap_at.load(Ordering::Relaxed);
+        now.as_millis() >= at && current.claim(at)
+    }
+
+    /// The generation that requests see.
+    pub(super) fn current(&self) -> Arc<Current> {
+        self.current.load_full()
+    }
+
+    /// Lets requests see what the record holds now.
+    pub(super) fn publish(&self, state: &State, settings: &Settings) {
+        if let Kept::Alive(record) = &state.kept {
+            self.current
+                .store(Arc::new(Current::of(record, settings, &self.hash)));
+        }
+    }
+
+    /// From when on activity may set off the next swap.
+    pub(super) fn swap_not_before(&self, at: Timestamp) {
+        self.current
+            .load()
+            .swap_at
+            .store(at.as_millis(), Ordering::Relaxed);
+    }
+
+    /// No request is served by it from now on. To be called under the lock.
+    pub(super) fn close(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// Whether memory may forget it, since the store knows all of it and nobody has asked for it in a while.
+    pub(super) fn may_leave(&self, now: Timestamp, quiet: Duration) -> bool {
+        let seen = self.seen();
+        if now < seen.max(self.since) + quiet
+            || seen.as_millis() != self.seen_saved.load(Ordering::Relaxed)
+        {
+            return false;
+        }
+        let state = self.state();
+        // A backoff must not be forgotten before it has passed, nor an answer that is not saved.
+        state.flight.is_none() && !state.saving && now >= state.not_before
+    }
+}
+
+impl Current {
+    fn of(record: &Record, settings: &Settings, hash: &SessionHash) -> Self {
+        let swap_at = record.swap_at(settings.refresh_before, hash);
+        Self {
+            live: Arc::new(record.live()),
+            fresh_until: pace::fresh_until(record.obtained, record.access_expires),
+            swap_at: AtomicU64::new(swap_at.as_millis()),
+        }
+    }
+
+    fn claim(&self, at: u64) -> bool {
+        self.swap_at
+            .compare_exchange(at, u64::MAX, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+}
+
+impl State {
+    pub(super) fn record(&self) -> Option<&Record> {
+        match &self.kept {
+            Kept::Alive(record) => Some(record),
+            Kept::Over(_) => None,
+        }
+    }
+
+    pub(super) fn record_mut(&mut self) -> Option<&mut Record> {
+        match &mut self.kept {
+            Kept::Alive(record) => Some(record),
+            Kept::Over(_) => None,
+        }
+    }
+
+    pub(super) fn in_doubt(&self) -> bool {
+        self.trouble == Trouble::Doubt
+    }
+
+    /// Why no swap may be begun now by a request of this kind, `rest` before the next is allowed.
+    pub(super) fn obstacle(&self, activity: Activity, rest: Duration) -> Option<Error> {
+        let pending = self.record().is_some_and(|r| r.unchecked.is_some());
+        let free = match activity {
+            Activity::Slides => true,
+            Activity::Navigates => !self.in_doubt(),
+            // An answer that is there and only has to be checked asks nothing of the token endpoint.
+            Activity::Watches => pending,
+        };
+        (!free || rest > Duration::ZERO).then(|| self.not_now(rest))
+    }
+
+    /// The session stays, but can't be served.
+    pub(super) fn not_now(&self, rest: Duration) -> Error {
+        let retry_after = rest.max(Duration::from_secs(1));
+        if self.in_doubt() {
+            Error::InDoubt { retry_after }
+        } else {
+            Error::NotNow { retry_after }
+        }
+    }
+
+    /// A swap brought the next tokens.
+    pub(super) fn recover(&mut self) {
+        self.trouble = Trouble::None;
+        self.failures = 0;
+        self.not_before = Timestamp::default();
+    }
+}
+
+/// A session's name in the log: enough of its hash to find its lines, and no way to its cookie.
+pub(super) struct Name<'a>(pub(super) &'a SessionHash);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = self.0.as_bytes().iter().take(6);
+        bytes.try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The keys are digests already: their first bytes are as good a hash as any, and nobody can choose them.
+#[derive(Debug, Default)]
+pub(super) struct FirstBytes(u64);
+
+impl Hasher for FirstBytes {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    /// The length that goes before an array: the same for all.
+    fn write_usize(&mut self, _length: usize) {}
+}
+
+/// See [`FirstBytes`].
+pub(super) type ByFirstBytes = BuildHasherDefault<FirstBytes>;

@@ -1,0 +1,378 @@
+//! What is owed to the providers: tokens that must be revoked, kept in the store until that is confirmed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use zeroize::Zeroizing;
+
+use super::store::{Change, Debt, DebtId};
+use super::{Revocation, Sessions, Settings, StoreError, pace};
+use crate::clock::Timestamp;
+use crate::issuer::{self, Revocable, Salvage};
+use crate::seal::{Keyring, Purpose};
+use crate::token::{AccessToken, Grant, RefreshToken};
+
+/// A token that is owed to a provider's revocation endpoint (RFC 7009).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Owed {
+    #[serde(skip, default = "random_id")]
+    pub(super) id: DebtId,
+    idp: Arc<str>,
+    token: Token,
+    since: Timestamp,
+    /// After this it is dropped: it has expired by itself, or was retried for long enough.
+    until: Timestamp,
+    #[serde(skip)]
+    tries: u32,
+    #[serde(skip)]
+    next: Timestamp,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Token {
+    Refresh(RefreshToken),
+    Access(AccessToken),
+}
+
+impl Owed {
+    /// A refresh token, until it expires where that is known.
+    pub(super) fn refresh(
+        idp: &Arc<str>,
+        token: RefreshToken,
+        expires: Option<Timestamp>,
+        term: &Term,
+    ) -> Self {
+        let expires = expires.unwrap_or(Timestamp::MAX);
+        Self::new(idp, Token::Refresh(token), expires, term)
+    }
+
+    /// An access token, until it expires where that is known.
+    pub(super) fn access(
+        idp: &Arc<str>,
+        token: AccessToken,
+        expires: Option<Timestamp>,
+        term: &Term,
+    ) -> Self {
+        let expires = expires.unwrap_or(Timestamp::MAX);
+        Self::new(idp, Token::Access(token), expires, term)
+    }
+
+    /// Both tokens of an answer that nobody may use.
+    pub(super) fn all_of(idp: &Arc<str>, grant: Grant, term: &Term) -> Vec<Self> {
+        let refresh = grant
+            .refresh_token
+            .map(|token| Self::refresh(idp, token, grant.refresh_expires, term));
+        let access = Self::access(idp, grant.access_token, grant.access_expires, term);
+        refresh.into_iter().chain([access]).collect()
+    }
+
+    /// What could be read of an answer that can't be used.
+    fn salvaged(idp: &Arc<str>, salvage: &Salvage, term: &Term) -> Vec<Self> {
+        let refresh = salvage.refresh_token.clone();
+        let access = salvage.access_token.clone();
+        let refresh = refresh.map(|token| Self::refresh(idp, token, None, term));
+        let access = access.map(|token| Self::access(idp, token, None, term));
+        refresh.into_iter().chain(access).collect()
+    }
+
+    fn new(idp: &Arc<str>, token: Token, expires: Timestamp, term: &Term) -> Self {
+        Self {
+            id: random_id(),
+            idp: Arc::clone(idp),
+            token,
+            since: term.from,
+            until: expires.min(term.from + term.retry_for),
+            tries: 0,
+            next: term.from,
+        }
+    }
+
+    /// Whether `[logout] revoke` names this kind of token.
+    pub(super) fn is_asked_for(&self, settings: &Settings) -> bool {
+        match self.token {
+            Token::Refresh(_) => settings.revoke_refresh_token,
+            Token::Access(_) => settings.revoke_access_token,
+        }
+    }
+
+    /// Whether it is a refresh token.
+    pub(super) fn is_refresh(&self) -> bool {
+        matches!(self.token, Token::Refresh(_))
+    }
+
+    fn revocable(&self) -> Revocable {
+        match &self.token {
+            Token::Refresh(token) => Revocable::Refresh(token.clone()),
+            Token::Access(token) => Revocable::Access(token.clone()),
+        }
+    }
+
+    /// As the store keeps it.
+    pub(super) fn debt(&self, keys: &Keyring) -> Debt {
+        let mut plain = Zeroizing::new(Vec::new());
+        let written = serde_json::to_writer(&mut *plain, self);
+        debug_assert!(written.is_ok(), "what is owed is always JSON");
+        Debt {
+            id: self.id,
+            sealed: keys.seal(Purpose::Owed, &self.id.0, &plain),
+        }
+    }
+
+    fn open(debt: &Debt, keys: &Keyring) -> Option<Self> {
+        let plain = keys.open(Purpose::Owed, &debt.id.0, &debt.sealed);
+        let plain = Zeroizing::new(plain.ok()?);
+        let owed: Self = serde_json::from_slice(&plain).ok()?;
+        Some(Self {
+            id: debt.id,
+            ..owed
+        })
+    }
+}
+
+/// From when on, and for how long, a revocation is tried.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Term {
+    pub(super) from: Timestamp,
+    pub(super) retry_for: Duration,
+}
+
+fn random_id() -> DebtId {
+    let mut bytes = [0; 16];
+    // aws-lc ends the process rather than fail; were it ever to, a debt would at worst take another's place.
+    let filled = aws_lc_rs::rand::fill(&mut bytes);
+    debug_assert!(filled.is_ok(), "there are random bytes");
+    DebtId(bytes)
+}
+
+/// All that is owed, in memory; the store has the same.
+#[derive(Debug, Default)]
+pub(super) struct Debts {
+    open: Mutex<HashMap<DebtId, Slot>>,
+    more: Notify,
+}
+
+#[derive(Debug)]
+struct Slot {
+    owed: Owed,
+    /// Somebody is asking the provider.
+    busy: bool,
+    /// The store knows of it.
+    saved: bool,
+}
+
+impl Debts {
+    fn open(&self) -> MutexGuard<'_, HashMap<DebtId, Slot>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many revocations are owed.
+    pub(super) fn len(&self) -> usize {
+        self.open().len()
+    }
+
+    /// There may be something to do.
+    pub(super) fn wake(&self) {
+        self.more.notify_one();
+    }
+
+    /// Waits until there may be something to do.
+    pub(super) async fn wait(&self) {
+        self.more.notified().await;
+    }
+
+    pub(super) fn take_up(&self, owed: impl IntoIterator<Item = Owed>) {
+        let slots = owed.into_iter().map(|owed| {
+            let slot = Slot {
+                owed,
+                busy: false,
+                saved: false,
+            };
+            (slot.owed.id, slot)
+        });
+        self.open().extend(slots);
+    }
+
+    pub(super) fn saved(&self, ids: &[DebtId]) {
+        let mut open = self.open();
+        for id in ids {
+            if let Some(slot) = open.get_mut(id) {
+                slot.saved = true;
+            }
+        }
+    }
+
+    fn unsaved(&self) -> Vec<Owed> {
+        let open = self.open();
+        let unsaved = open.values().filter(|slot| !slot.saved);
+        unsaved.map(|slot| slot.owed.clone()).collect()
+    }
+
+    fn due(&self, now: Timestamp) -> Vec<DebtId> {
+        let open = self.open();
+        let due = open.iter().filter(|(_, s)| !s.busy && s.owed.next <= now);
+        due.map(|(id, _)| *id).collect()
+    }
+
+    fn claim(&self, id: DebtId) -> Option<Owed> {
+        let mut open = self.open();
+        let slot = open.get_mut(&id).filter(|slot| !slot.busy)?;
+        slot.busy = true;
+        Some(slot.owed.clone())
+    }
+
+    fn put_off(&self, id: DebtId, now: Timestamp, asked: Option<Duration>) {
+        if let Some(slot) = self.open().get_mut(&id) {
+            slot.busy = false;
+            slot.owed.tries = slot.owed.tries.saturating_add(1);
+            let share = f64::from(id.0.first().copied().unwrap_or_default()) / 255.0;
+            slot.owed.next = now + pace::backoff(slot.owed.tries, asked, share);
+        }
+    }
+
+    fn strike(&self, id: DebtId) {
+        self.open().remove(&id);
+    }
+}
+
+impl Sessions {
+    pub(super) fn term(&self) -> Term {
+        Term {
+            from: self.clock.now(),
+            retry_for: self.settings.revoke_retry_for,
+        }
+    }
+
+    /// Revokes the tokens of a login that came to nothing (its ID token failed a check, say).
+    pub fn discard(self: &Arc<Self>, idp: &Arc<str>, grant: &Salvage) {
+        self.owe(Owed::salvaged(idp, grant, &self.term()));
+    }
+
+    /// Notes what is owed, and has it paid in the background.
+    pub(super) fn owe(self: &Arc<Self>, owed: Vec<Owed>) {
+        if owed.is_empty() {
+            return;
+        }
+        self.debts.take_up(owed);
+        let sessions = Arc::clone(self);
+        let noting = async move {
+            if let Err(error) = sessions.save_debts().await {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a revocation can't be saved: it stays owed in memory"
+                );
+            }
+            sessions.debts.wake();
+        };
+        self.work.spawn_on(noting, &self.background);
+    }
+
+    async fn save_debts(&self) -> Result<(), StoreError> {
+        let unsaved = self.debts.unsaved();
+        if unsaved.is_empty() {
+            return Ok(());
+        }
+        let debts: Vec<_> = unsaved.iter().map(|owed| owed.debt(&self.keys)).collect();
+        self.store.write(Change::Owe(debts)).await?;
+        let ids: Vec<_> = unsaved.iter().map(|owed| owed.id).collect();
+        self.debts.saved(&ids);
+        Ok(())
+    }
+
+    /// Takes up what an earlier process still owed.
+    pub(super) async fn load_debts(&self) -> Result<(), StoreError> {
+        let debts = self.store.debts().await?;
+        let owed: Vec<_> = debts
+            .iter()
+            .filter_map(|debt| Owed::open(debt, &self.keys))
+            .collect();
+        if owed.len() < debts.len() {
+            tracing::warn!(
+                lost = debts.len() - owed.len(),
+                "owed revocations were sealed with a key that is gone"
+            );
+        }
+        let ids: Vec<_> = owed.iter().map(|owed| owed.id).collect();
+        self.debts.take_up(owed);
+        self.debts.saved(&ids);
+        Ok(())
+    }
+
+    /// Tries what is due, each by itself: a provider that hangs holds up no other.
+    pub(super) async fn pay_debts(self: &Arc<Self>) {
+        if let Err(error) = self.save_debts().await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "owed revocations can't be saved: they stay owed in memory"
+            );
+        }
+        for id in self.debts.due(self.clock.now()) {
+            let sessions = Arc::clone(self);
+            self.background.spawn(async move { sessions.pay(id).await });
+        }
+    }
+
+    /// Asks the provider to revoke one token.
+    pub(super) async fn pay(&self, id: DebtId) -> Revocation {
+        let Some(owed) = self.debts.claim(id) else {
+            return Revocation::Owed;
+        };
+        let provider = self.idps.get(&owed.idp);
+        let (Some(provider), true) = (provider, self.clock.now() < owed.until) else {
+            self.give_up(&owed).await;
+            return Revocation::Owed;
+        };
+        let permit = provider.revocations.acquire().await;
+        let answer = provider.issuer.revoke(&owed.revocable()).await;
+        drop(permit);
+        match answer {
+            Ok(()) => {
+                tracing::debug!(idp = %owed.idp, refresh_token = owed.is_refresh(), "revoked");
+                self.struck(id).await;
+                Revocation::Confirmed
+            }
+            Err(issuer::Error::NotOffered(_)) => {
+                self.struck(id).await;
+                Revocation::NotOffered
+            }
+            Err(error) => {
+                tracing::warn!(idp = %owed.idp, refresh_token = owed.is_refresh(), tries = owed.tries + 1,
+                    error = &error as &dyn std::error::Error, "a revocation stays owed");
+                self.debts
+                    .put_off(id, self.clock.now(), asked_to_wait(&error));
+                Revocation::Owed
+            }
+        }
+    }
+
+    async fn give_up(&self, owed: &Owed) {
+        tracing::warn!(idp = %owed.idp, refresh_token = owed.is_refresh(), tries = owed.tries,
+            owed_for = ?self.clock.now().since(owed.since),
+            "a revocation is dropped: the token has expired, or was retried for long enough");
+        self.struck(owed.id).await;
+    }
+
+    async fn struck(&self, id: DebtId) {
+        self.debts.strike(id);
+        // If the store can't forget it, it is revoked once more after a restart, which does no harm.
+        if let Err(error) = self.store.write(Change::Paid(vec![id])).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "a revocation that is done can't be struck off in the store"
+            );
+        }
+    }
+}
+
+fn asked_to_wait(error: &issuer::Error) -> Option<Duration> {
+    match error {
+        issuer::Error::Unavailable { retry_after, .. } => *retry_after,
+        issuer::Error::Refused { .. }
+        | issuer::Error::Client { .. }
+        | issuer::Error::Unknown { .. }
+        | issuer::Error::Unusable { .. }
+        | issuer::Error::NotOffered(_) => None,
+    }
+}

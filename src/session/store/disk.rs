@@ -1,0 +1,169 @@
+//! The store in one file that survives kill -9 and power cuts (redb). One thread writes: it collects the changes that
+//! wait, makes them durable in one transaction, and then answers them all.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::{self, JoinHandle};
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::{Answer, Change, Debt, Due, Index, Row, Store, Written};
+use crate::clock::{Clock, Timestamp};
+use crate::session::StoreError;
+use crate::token::SessionHash;
+
+mod file;
+mod tables;
+
+use file::Database;
+
+#[cfg(test)]
+mod tests;
+
+/// How many changes are made durable together.
+const BATCH: usize = 1024;
+
+/// See the file's first line.
+#[derive(Debug)]
+pub(in crate::session) struct Disk {
+    database: Arc<Database>,
+    background: Handle,
+    /// `None` only while it is dropped.
+    writer: Option<Writer>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    jobs: Sender<Job>,
+    thread: JoinHandle<()>,
+}
+
+struct Job {
+    change: Change,
+    answer: oneshot::Sender<Result<Written, StoreError>>,
+}
+
+impl Disk {
+    /// Opens the file, or begins it. One that can't be understood is set aside, and a new one begun.
+    ///
+    /// # Errors
+    /// When it can't be read, written or locked.
+    pub(in crate::session) fn open(
+        path: &Path,
+        background: Handle,
+        clock: &Clock,
+    ) -> Result<Self, StoreError> {
+        let database = Database::open(path, clock.now()).map_err(|source| StoreError {
+            what: "the session store can't be opened",
+            source: Some(Box::new(source)),
+        })?;
+        Self::over(database, background).map_err(|source| StoreError {
+            what: "the session store's writer can't be started",
+            source: Some(Box::new(source)),
+        })
+    }
+
+    fn over(database: Database, background: Handle) -> std::io::Result<Self> {
+        let database = Arc::new(database);
+        let (jobs, waiting) = mpsc::channel();
+        let shared = Arc::clone(&database);
+        let thread = thread::Builder::new()
+            .name("session-store".to_owned())
+            .spawn(move || write(&shared, &waiting))?;
+        Ok(Self {
+            database,
+            background,
+            writer: Some(Writer { jobs, thread }),
+        })
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&redb::ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Answer<T> {
+        let database = Arc::clone(&self.database);
+        let reading = self
+            .background
+            .spawn_blocking(move || database.read(read).map_err(|source| failed(READ, source)));
+        Box::pin(async move {
+            let answer = reading.await;
+            answer.map_err(|source| failed(READ, source))?
+        })
+    }
+}
+
+const READ: &str = "the session store can't be read";
+const WRITE: &str = "the session store can't be written";
+
+fn failed(
+    what: &'static str,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> StoreError {
+    StoreError {
+        what,
+        source: Some(Box::new(source)),
+    }
+}
+
+/// Runs until nobody can send any more.
+fn write(database: &Database, waiting: &Receiver<Job>) {
+    while let Ok(first) = waiting.recv() {
+        let batch = [first].into_iter().chain(waiting.try_iter()).take(BATCH);
+        let (changes, answers): (Vec<_>, Vec<_>) =
+            batch.map(|job| (job.change, job.answer)).unzip();
+        // A receiver may be gone: its change was made all the same.
+        match database.write(&changes) {
+            Ok(written) => {
+                for (answer, written) in answers.into_iter().zip(written) {
+                    let _ = answer.send(Ok(written));
+                }
+            }
+            Err(source) => {
+                let source = Arc::new(source);
+                for answer in answers {
+                    let _ = answer.send(Err(failed(WRITE, Arc::clone(&source))));
+                }
+            }
+        }
+    }
+}
+
+impl Store for Disk {
+    fn load(&self, id: SessionHash) -> Answer<Option<Row>> {
+        self.read(move |transaction| tables::load(transaction, id))
+    }
+
+    fn write(&self, change: Change) -> Answer<Written> {
+        let (answer, written) = oneshot::channel();
+        // Where the writer is gone, so is the other end of the answer.
+        if let Some(writer) = &self.writer {
+            let _ = writer.jobs.send(Job { change, answer });
+        }
+        Box::pin(async move { written.await.map_err(|source| failed(WRITE, source))? })
+    }
+
+    fn due(&self, now: Timestamp, limit: usize) -> Answer<Vec<Due>> {
+        self.read(move |transaction| tables::due(transaction, now, limit))
+    }
+
+    fn find(&self, index: Index) -> Answer<Vec<SessionHash>> {
+        self.read(move |transaction| tables::find(transaction, index))
+    }
+
+    fn debts(&self) -> Answer<Vec<Debt>> {
+        self.read(tables::debts)
+    }
+}
+
+impl Drop for Disk {
+    /// What was asked for is made durable, and the file's lock given back, before this returns.
+    fn drop(&mut self) {
+        if let Some(Writer { jobs, thread }) = self.writer.take() {
+            drop(jobs);
+            // A writer that panicked has said so.
+            let _ = thread.join();
+        }
+    }
+}
