@@ -7,9 +7,9 @@ use crate::target::resolve_dots;
 pub(super) fn is_plain(path: &[u8]) -> bool {
     let mut before = 0;
     path.iter().all(|&b| {
-        let plain = !matches!(b, b'%' | b';' | b'\\') && !(b == b'/' && before == b'/');
+        let slashes = b == b'/' && before == b'/';
         before = b;
-        plain
+        !slashes && !matches!(b, b'%' | b';' | b'\\')
     })
 }
 

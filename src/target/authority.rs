@@ -9,6 +9,9 @@ use http::{HeaderValue, Version};
 use super::Error;
 use crate::peer::Peer;
 
+const NO_HOST: Error = Error::Bad("Host is not a host");
+const NO_PORT: Error = Error::Bad("the port of Host is not a port");
+
 /// A host without its trailing dot, in the case that it came in, and a port.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Authority<'a> {
@@ -44,37 +47,29 @@ pub(super) fn of<'a>(head: &'a Parts, peer: &Peer) -> Result<Authority<'a>, Erro
 }
 
 fn field(value: &HeaderValue) -> Result<Authority<'_>, Error> {
-    let text = value
-        .to_str()
-        .map_err(|_| Error::Bad("Host is not a host"))?;
-    Authority::parse(text)
+    Authority::parse(value.to_str().map_err(|_| NO_HOST)?)
 }
 
 impl<'a> Authority<'a> {
     /// RFC 3986 section 3.2 without userinfo and without percent-encoding, which no host on the Web needs.
     fn parse(text: &'a str) -> Result<Self, Error> {
-        let bad = Error::Bad("Host is not a host");
-        let (host, port) = match text.strip_prefix('[') {
-            Some(inner) => {
-                let (address, after) = inner.split_once(']').ok_or(bad)?;
-                let _: Ipv6Addr = address
-                    .parse()
-                    .map_err(|_| Error::Bad("Host is not a host"))?;
-                (address, after)
+        let (host, port) = if let Some(inner) = text.strip_prefix('[') {
+            inner
+                .split_once(']')
+                .filter(|(address, _)| address.parse::<Ipv6Addr>().is_ok())
+                .ok_or(NO_HOST)?
+        } else {
+            let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let host = host.strip_suffix('.').unwrap_or(host);
+            if !is_name(host) {
+                return Err(NO_HOST);
             }
-            None => {
-                let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
-                let host = host.strip_suffix('.').unwrap_or(host);
-                if !is_name(host) {
-                    return Err(bad);
-                }
-                (host, port)
-            }
+            (host, port)
         };
         let port = match port.strip_prefix(':') {
             Some(digits) => Some(read_port(digits)?),
             None if port.is_empty() => None,
-            None => return Err(Error::Bad("Host is not a host")),
+            None => return Err(NO_HOST),
         };
         Ok(Self { host, port })
     }
@@ -104,9 +99,7 @@ fn is_name(host: &str) -> bool {
 
 fn read_port(digits: &str) -> Result<u16, Error> {
     if digits.starts_with('0') || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Error::Bad("the port of Host is not a port"));
+        return Err(NO_PORT);
     }
-    digits
-        .parse()
-        .map_err(|_| Error::Bad("the port of Host is not a port"))
+    digits.parse().map_err(|_| NO_PORT)
 }

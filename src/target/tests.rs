@@ -1,3 +1,5 @@
+//! Heads made by hand, one rule each.
+
 use std::net::SocketAddr;
 
 use http::Request;

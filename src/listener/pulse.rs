@@ -1,0 +1,181 @@
+//! Signs of life of one connection, counted on the way: what [`super::watch`] looks at now and then.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Poll};
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// All of it is written and read on one thread; atomics only because tasks are `Send`.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    /// Requests begun so far.
+    begun: AtomicU32,
+    /// Requests whose response is not over.
+    under_way: AtomicU32,
+    /// Whether anything was ever read.
+    spoke: AtomicBool,
+    /// Whether something was read that is not yet a request.
+    partial: AtomicBool,
+    /// Whether the last write had to wait for the peer.
+    stuck: AtomicBool,
+    /// Writes that did not have to wait.
+    written: AtomicU32,
+}
+
+impl Pulse {
+    pub(super) fn begun(&self) -> u32 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) == 0
+    }
+
+    pub(super) fn spoke(&self) -> bool {
+        self.spoke.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_partial(&self) -> bool {
+        self.partial.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn written(&self) -> u32 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    fn read(&self) {
+        self.spoke.store(true, Ordering::Relaxed);
+        if self.is_idle() {
+            self.partial.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn wrote(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Relaxed);
+        if !stuck {
+            self.written.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A request's head has come.
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+        self.partial.store(false, Ordering::Relaxed);
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(Arc::clone(self))
+    }
+}
+
+/// A request under way, until it is dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay(Arc<Pulse>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pin_project! {
+    /// A response's body: its request is under way until it is dropped.
+    #[derive(Debug)]
+    pub(super) struct Counted<B> {
+        #[pin]
+        pub(super) body: B,
+        pub(super) under_way: UnderWay,
+    }
+}
+
+impl<B: Body> Body for Counted<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.project().body.poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pin_project! {
+    /// A connection's bytes.
+    #[derive(Debug)]
+    pub(super) struct Wire<S> {
+        #[pin]
+        pub(super) stream: S,
+        pub(super) pulse: Arc<Pulse>,
+    }
+}
+
+impl<S: AsyncRead> AsyncRead for Wire<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let before = buf.filled().len();
+        let polled = this.stream.poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.pulse.read();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite> AsyncWrite for Wire<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let polled = this.stream.poll_write(cx, buf);
+        this.pulse.wrote(polled.is_pending());
+        polled
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let polled = this.stream.poll_write_vectored(cx, bufs);
+        this.pulse.wrote(polled.is_pending());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let polled = this.stream.poll_flush(cx);
+        this.pulse.wrote(polled.is_pending());
+        polled
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.project().stream.poll_shutdown(cx)
+    }
+}

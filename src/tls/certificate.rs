@@ -1,0 +1,104 @@
+//! A certificate chain and its key, from PEM files.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::sign::CertifiedKey;
+use rustls::{Error as TlsError, InconsistentKeys};
+use rustls_pki_types::pem::{Error as PemError, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use webpki::EndEntityCert;
+use zeroize::Zeroizing;
+
+use super::{Error, localhost, provider};
+use crate::clock::Clock;
+
+/// A certificate chain and its key, checked to belong together.
+#[derive(Debug)]
+pub struct Certificate {
+    pub(super) key: Arc<CertifiedKey>,
+    /// The DNS names that it is good for, in lower case, some perhaps `*.example.com`.
+    pub(super) names: Vec<Box<str>>,
+}
+
+impl Certificate {
+    /// From PEM files.
+    ///
+    /// # Errors
+    /// When one can't be read or parsed, or the key is not the certificate's.
+    pub fn load(chain: &Path, key: &Path) -> Result<Self, Error> {
+        let certificates = read_chain(chain)?;
+        let names = names(&certificates).map_err(|source| {
+            let what = format!("the first certificate of {} is malformed", chain.display());
+            Error::new(what, source)
+        })?;
+        let certified = CertifiedKey::from_der(certificates, read_key(key)?, &provider())
+            .map_err(|source| unusable(chain, key, source))?;
+        Ok(Self {
+            key: Arc::new(certified),
+            names,
+        })
+    }
+
+    /// A certificate for localhost (and `127.0.0.1` and `::1`), kept in `state_dir` so that a browser needs to be told once.
+    ///
+    /// # Errors
+    /// When it can't be made or kept.
+    pub fn for_localhost(state_dir: &Path) -> Result<Self, Error> {
+        localhost::certificate(state_dir, Clock::System.now())
+    }
+}
+
+fn unusable(chain: &Path, key: &Path, source: TlsError) -> Error {
+    let (chain, key) = (chain.display(), key.display());
+    if source == TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) {
+        return Error::bare(format!(
+            "the key in {key} is not the key of the first certificate in {chain}"
+        ));
+    }
+    Error::new(format!("the key in {key} can't be used"), source)
+}
+
+fn names(chain: &[CertificateDer<'static>]) -> Result<Vec<Box<str>>, webpki::Error> {
+    let Some(first) = chain.first() else {
+        return Ok(Vec::new());
+    };
+    let leaf = EndEntityCert::try_from(first)?;
+    Ok(leaf
+        .valid_dns_names()
+        .map(|name| name.to_ascii_lowercase().into())
+        .collect())
+}
+
+/// All certificates of a PEM file; at least one.
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let text = fs::read(path)
+        .map_err(|source| Error::new(format!("can't read {}", path.display()), source))?;
+    let chain = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|source| Error::new(format!("{} is not PEM", path.display()), source))?;
+    if chain.is_empty() {
+        return Err(Error::bare(format!(
+            "there is no certificate in {}",
+            path.display()
+        )));
+    }
+    Ok(chain)
+}
+
+/// The first key of a PEM file: PKCS #8, PKCS #1 or SEC 1.
+fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    let text = fs::read(path)
+        .map(Zeroizing::new)
+        .map_err(|source| Error::new(format!("can't read {}", path.display()), source))?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|source| {
+        let path = path.display();
+        if matches!(source, PemError::NoItemsFound) {
+            return Error::bare(format!(
+                "there is no private key in {path} (one with a passphrase can't be used)"
+            ));
+        }
+        Error::new(format!("{path} is not PEM"), source)
+    })
+}

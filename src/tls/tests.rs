@@ -1,0 +1,1 @@
+//! Real handshakes, and what is said of files that do not fit.
