@@ -24,7 +24,7 @@ use redirect::Redirect;
 const BACKLOG: i32 = 4096;
 
 /// After how long a silent connection is probed: a peer that vanished is noticed within two minutes.
-const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_AFTER: Duration = Duration::from_mins(1);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;
 
@@ -134,7 +134,7 @@ impl Bound {
         };
         match port {
             Some(port) => {
-                accept::run(socket, tls, Arc::new(Redirect::to(port)), drain, limits).await
+                accept::run(socket, tls, Arc::new(Redirect::to(port)), drain, limits).await;
             }
             None => accept::run(socket, tls, handler, drain, limits).await,
         }
