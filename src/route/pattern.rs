@@ -107,8 +107,7 @@ fn literal(segment: &str, last: bool) -> Result<Box<str>, String> {
     if segment.is_empty() && !last {
         return Err("the path has an empty segment".to_owned());
     }
-    let encoded = readings::encode(segment.as_bytes());
-    let encoded = String::from_utf8_lossy(&encoded);
+    let encoded = readings::encode_foreign(segment);
     let normal = target::normal_path(&format!("/{encoded}"))
         .map_err(|error| format!("{segment}: {error}"))?;
     match normal.strip_prefix('/') {

@@ -112,16 +112,30 @@ fn merged(path: &[u8]) -> Vec<u8> {
 
 /// Back to the form that patterns are in: what can't stand in a path is percent-encoded, and so is a `%` that encodes nothing.
 pub(super) fn encode(path: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(path.len());
     for (index, &byte) in path.iter().enumerate() {
-        let stray = byte == b'%' && path.get(index..).and_then(encoded_byte).is_none();
-        if (0x21..=0x7e).contains(&byte) && !stray {
-            out.push(byte);
+        if byte == b'%' && path.get(index..).and_then(encoded_byte).is_none() {
+            out.extend_from_slice(b"%25");
         } else {
-            let digit = |n: u8| DIGITS.get(usize::from(n)).copied().unwrap_or(b'0');
-            out.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+            push(byte, &mut out);
         }
     }
     out
+}
+
+/// Percent-encodes what can't stand in a path, and leaves a `%` alone.
+pub(super) fn encode_foreign(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    text.bytes().for_each(|byte| push(byte, &mut out));
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+fn push(byte: u8, out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    if (0x21..=0x7e).contains(&byte) {
+        out.push(byte);
+    } else {
+        let digit = |n: u8| DIGITS.get(usize::from(n)).copied().unwrap_or(b'0');
+        out.extend([b'%', digit(byte >> 4), digit(byte & 15)]);
+    }
 }
