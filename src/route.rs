@@ -139,16 +139,13 @@ impl Table {
             ));
         }
         let host = match &route.host {
-            Some(name) => self.by_host.entry(name.to_ascii_lowercase().into()),
-            None => {
-                return self
-                    .any_host
-                    .add(&pattern, self.routes.len())
-                    .map_err(|other| self.clash(other));
-            }
+            Some(name) => self
+                .by_host
+                .entry(name.to_ascii_lowercase().into())
+                .or_default(),
+            None => &mut self.any_host,
         };
-        host.or_default()
-            .add(&pattern, self.routes.len())
+        host.add(&pattern, self.routes.len())
             .map_err(|other| self.clash(other))
     }
 
@@ -165,17 +162,17 @@ impl Table {
         let host = self.by_host.get(&target.host);
         let path = target.path.as_bytes();
         let meaning = self.meaning(host, path, Case::Exact);
-        let cased = self.any_host.cased
-            || host.is_some_and(|host| host.cased)
-            || path.iter().any(u8::is_ascii_uppercase);
-        let same = |reading: &[u8]| {
-            (self.meaning(host, reading, Case::Exact) == meaning)
-                && (!cased || self.meaning(host, &fold(reading), Case::Folded) == meaning)
+        let cased = self.any_host.cased || host.is_some_and(|host| host.cased);
+        let folds = |reading: &[u8]| {
+            let matters = cased || reading.iter().any(u8::is_ascii_uppercase);
+            !matters || self.meaning(host, &fold(reading), Case::Folded) == meaning
         };
         let unambiguous = if readings::is_plain(path) {
-            !cased || same(path)
+            folds(path)
         } else {
-            readings::of(path).iter().all(|reading| same(reading))
+            readings::of(path).iter().all(|reading| {
+                self.meaning(host, reading, Case::Exact) == meaning && folds(reading)
+            })
         };
         if !unambiguous {
             return Err(Error::Ambiguous);
