@@ -22,7 +22,7 @@ use crate::gateway::{Gateway, Shared};
 use crate::issuer::Issuer;
 use crate::listener::{self, Bound};
 use crate::pages::Pages;
-use crate::refusal::Refusals;
+use crate::refusal::{Refusals, Site};
 use crate::route::Table;
 use crate::session::{Sessions, StoreError};
 use crate::telemetry::AccessLog;
@@ -259,8 +259,9 @@ impl Parts {
             background.clone(),
         )?;
         let pages = Arc::new(Pages::new(config.pages.clone()));
+        let site = site(config);
         let endpoints = Endpoints {
-            settings: endpoint_settings(config),
+            settings: endpoint_settings(config, Arc::clone(&site)),
             idps: issuers,
             sessions: Arc::clone(&sessions),
             verifier: Arc::clone(&verifier),
@@ -275,7 +276,11 @@ impl Parts {
             sessions: Arc::clone(&sessions),
             verifier: Arc::clone(&verifier),
             endpoints: Arc::new(endpoints),
-            refusals: refusals(config, pages),
+            refusals: Refusals {
+                pages,
+                site,
+                cookie: config.cookie.clone(),
+            },
             access_log: AccessLog::open(&config.telemetry).map_err(Error::Start)?,
             background,
         };
@@ -289,11 +294,7 @@ impl Parts {
     }
 }
 
-fn origin_text(config: &Config) -> String {
-    config.external_url.origin().ascii_serialization()
-}
-
-fn endpoint_settings(config: &Config) -> endpoint::Settings {
+fn site(config: &Config) -> Arc<Site> {
     let mut hosts: Vec<String> = config
         .routes
         .iter()
@@ -301,23 +302,15 @@ fn endpoint_settings(config: &Config) -> endpoint::Settings {
         .collect();
     hosts.sort_unstable();
     hosts.dedup();
-    endpoint::Settings {
-        external_url: origin_text(config),
-        prefix: config.prefix.clone(),
-        cookie: config.cookie.clone(),
-        hosts,
-        rp_initiated: config.rp_initiated,
-        post_logout_redirects: config.post_logout_redirects.clone(),
-    }
+    Arc::new(Site::new(&config.external_url, &config.prefix, hosts))
 }
 
-fn refusals(config: &Config, pages: Arc<Pages>) -> Refusals {
-    Refusals {
-        pages,
-        external_url: origin_text(config),
-        prefix: config.prefix.clone(),
+fn endpoint_settings(config: &Config, site: Arc<Site>) -> endpoint::Settings {
+    endpoint::Settings {
+        site,
         cookie: config.cookie.clone(),
-        secure: config.external_url.scheme() == "https",
+        rp_initiated: config.rp_initiated,
+        post_logout_redirects: config.post_logout_redirects.clone(),
     }
 }
 

@@ -42,7 +42,7 @@ impl Permit {
 pub enum Error {
     /// 401: the route needs a credential, and there is none of the kind that it takes.
     #[error("no credential")]
-    NoCredential,
+    NoCredential(Access),
     /// 403: the token's scope is not enough (RFC 6750 section 3.1).
     #[error("insufficient scope")]
     InsufficientScope {
@@ -72,7 +72,9 @@ pub fn authorize(
         (Access::Session, Some(id)) if id.session.is_some() => Some(id),
         (Access::Bearer, Some(id)) if id.session.is_none() => Some(id),
         (Access::Any, Some(id)) => Some(id),
-        (Access::Session | Access::Bearer | Access::Any, _) => return Err(Error::NoCredential),
+        (access @ (Access::Session | Access::Bearer | Access::Any), _) => {
+            return Err(Error::NoCredential(access));
+        }
     };
     if let Some(id) = &identity {
         if route.csrf_header

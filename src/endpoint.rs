@@ -11,7 +11,7 @@ use crate::forward::Body;
 use crate::issuer::Issuer;
 use crate::pages::Pages;
 use crate::peer::Peer;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Site};
 use crate::seal::Keyring;
 use crate::session::Sessions;
 use crate::target::Target;
@@ -20,14 +20,10 @@ use crate::verify::Verifier;
 /// What the endpoints need to know of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `server.external_url`, without a trailing slash.
-    pub external_url: String,
-    /// `server.prefix`.
-    pub prefix: String,
+    /// Where sign-in may start and end.
+    pub site: Arc<Site>,
     /// The session cookie's name.
     pub cookie: String,
-    /// Hosts (lower case, with port unless 443) that have routes of their own: sign-in may start and end there.
-    pub hosts: Vec<String>,
     /// `logout.rp_initiated`.
     pub rp_initiated: bool,
     /// `logout.post_logout_redirects`: exact URLs that `rd` of sign-out may name, besides our own paths.

@@ -130,7 +130,11 @@ impl Gateway {
                 (live.access_token.clone(), Some(live))
             }
         };
-        let verified = self.shared.verifier.verify(&token).await?;
+        let verified = self.shared.verifier.verify(&token).await;
+        let verified = verified.map_err(|error| match session {
+            Some(_) => Refusal::SessionToken(error),
+            None => Refusal::Verify(error),
+        })?;
         Ok(Some(Identity { verified, session }))
     }
 

@@ -1,7 +1,6 @@
 //! Every page renders, says what it must, escapes what it is given, and carries its headers.
 #![expect(
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     reason = "a test that can't be set up should fail"
 )]
 

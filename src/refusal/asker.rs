@@ -1,0 +1,159 @@
+//! Who asks, as far as it decides how a refusal looks: a page load, a form, a frame, or a program.
+
+use http::header::{ACCEPT, HOST, REFERER};
+use http::request::Parts;
+use http::uri::Uri;
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::telemetry::RequestId;
+
+/// What an asker can make use of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// The address bar: may be sent elsewhere.
+    Redirect,
+    /// Shows HTML, but must not be sent elsewhere: a form's POST, a frame.
+    Page,
+    /// A program: status, challenge, problem (RFC 9457).
+    Problem,
+}
+
+/// What of a request decides how a refusal looks: kept from the head before it is consumed. All of it shares the head's
+/// bytes, since most requests are never refused.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    pub(super) wants: Wants,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    id: RequestId,
+}
+
+impl Asker {
+    /// From a request's head.
+    pub fn of(head: &Parts, id: &RequestId) -> Self {
+        Self {
+            wants: wants(head),
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: head.headers.get(HOST).cloned(),
+            referer: head.headers.get(REFERER).cloned(),
+            id: id.clone(),
+        }
+    }
+
+    /// The host as the client named it, in lower case, without port.
+    pub(super) fn host(&self) -> String {
+        let named = match (self.uri.authority(), &self.host) {
+            (Some(authority), _) => authority.as_str(),
+            (None, Some(host)) => host.to_str().unwrap_or_default(),
+            (None, None) => "",
+        };
+        let named = named.rsplit_once('@').map_or(named, |(_, host)| host);
+        let end = match named.find(']') {
+            Some(bracket) => bracket + 1,
+            None => named.find(':').unwrap_or(named.len()),
+        };
+        let host = named.get(..end).unwrap_or_default();
+        host.trim_end_matches('.').to_ascii_lowercase()
+    }
+
+    pub(super) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    pub(super) fn request_id(&self) -> &str {
+        self.id.as_str()
+    }
+
+    /// Whether the answer must have no body (RFC 9110 section 9.3.2).
+    pub(super) fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
+    /// Whether asking again does nothing twice.
+    pub(super) fn is_safe(&self) -> bool {
+        self.method.is_safe()
+    }
+
+    /// What to come back to after signing in: the page itself; for a program the page that it runs in, if that is on
+    /// `origin`. What can't be repeated leads to the start page.
+    pub(super) fn return_to(&self, origin: &str) -> String {
+        let own = || {
+            let own = self.uri.path_and_query().map_or("/", |own| own.as_str());
+            if self.is_safe() { own } else { "/" }.to_owned()
+        };
+        match self.wants {
+            Wants::Redirect => own(),
+            Wants::Page | Wants::Problem => self.page(origin).unwrap_or_else(own),
+        }
+    }
+
+    fn page(&self, origin: &str) -> Option<String> {
+        let path = self.referer.as_ref()?.to_str().ok()?.strip_prefix(origin)?;
+        path.starts_with('/').then(|| path.to_owned())
+    }
+}
+
+fn wants(head: &Parts) -> Wants {
+    let readable = head.method == Method::GET || head.method == Method::HEAD;
+    let html = match head.headers.get("sec-fetch-mode") {
+        // Fetch Metadata says it outright: no `Accept` of a script can look like a page load.
+        Some(mode) => mode == "navigate",
+        None => !head.headers.contains_key("x-requested-with") && prefers_html(&head.headers),
+    };
+    let framed = head
+        .headers
+        .get("sec-fetch-dest")
+        .is_some_and(|dest| dest != "document");
+    match (html, readable && !framed) {
+        (true, true) => Wants::Redirect,
+        (true, false) => Wants::Page,
+        (false, _) => Wants::Problem,
+    }
+}
+
+/// Whether `Accept` names HTML, and no JSON before it. `*/*` names nothing.
+fn prefers_html(headers: &HeaderMap) -> bool {
+    let (mut html, mut json) = (0, 0);
+    let lines = headers.get_all(ACCEPT).iter();
+    let ranges = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
+    for range in ranges {
+        let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
+        let name = name.trim();
+        if name.eq_ignore_ascii_case("text/html")
+            || name.eq_ignore_ascii_case("application/xhtml+xml")
+        {
+            html = html.max(if json == 0 {
+                weight(parameters)
+            } else {
+                weight(parameters).saturating_sub(1)
+            });
+        } else if name.to_ascii_lowercase().ends_with("json") {
+            json = json.max(weight(parameters));
+        }
+    }
+    html > 0 && html >= json
+}
+
+/// `q` in thousandths (RFC 9110 section 12.4.2).
+fn weight(parameters: &str) -> u16 {
+    let q = parameters.split(';').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("q").then(|| value.trim())
+    });
+    let Some(q) = q else { return 1000 };
+    let (whole, fraction) = q.split_once('.').unwrap_or((q, ""));
+    let digits = fraction.bytes().chain(*b"000").take(3);
+    let thousandths = digits.fold(Some(0), |sum, digit| {
+        Some(sum? * 10 + u16::from(digit.is_ascii_digit().then_some(digit - b'0')?))
+    });
+    match (whole, thousandths) {
+        ("1", Some(_)) => 1000,
+        ("0", Some(thousandths)) => thousandths,
+        _ => 0,
+    }
+}
