@@ -3,17 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{
     ALLOW, CONTENT_TYPE, HeaderName, LOCATION, REFRESH, RETRY_AFTER, SET_COOKIE,
     STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
-use http_body_util::{Either, Full};
 use serde_json::json;
 
 use crate::credential::cookie;
-use crate::forward::Body;
+use crate::forward::{Body, whole};
 use crate::pages::{Pages, guard};
 use crate::{authorize, credential, forward, issuer, route, session, target, verify};
 
@@ -109,7 +107,7 @@ impl Refusals {
         if asker.is_head() {
             *response.body_mut() = String::new();
         }
-        response.map(|body| Either::Right(Full::new(Bytes::from(body))))
+        response.map(whole)
     }
 
     fn complete(&self, headers: &mut HeaderMap, row: &Row) {
@@ -134,14 +132,16 @@ impl Refusals {
                     "home": "/", "other": place.switch, "sign_out": place.sign_out,
                 }),
             ),
-            way => self.pages.render(
-                row.status,
-                "problem.html",
-                json!({
-                    "title": title, "text": text(row, asker), "request_id": request_id,
-                    "action": action(way, asker, place),
-                }),
-            ),
+            Way::None | Way::SignIn | Way::SignInSilently(_) | Way::OfferSignIn | Way::Wait(_) => {
+                self.pages.render(
+                    row.status,
+                    "problem.html",
+                    json!({
+                        "title": title, "text": text(row, asker), "request_id": request_id,
+                        "action": action(row.way, asker, place),
+                    }),
+                )
+            }
         };
         explain(response.headers_mut(), row);
         if let (Way::Wait(time), true) = (row.way, asker.is_safe()) {
@@ -322,7 +322,7 @@ fn log(refusal: &Refusal, row: &Row, asker: &Asker) {
         | Refusal::TooLarge
         | Refusal::CrossSite
         | Refusal::NoCsrfHeader => {
-            tracing::debug!(%refusal, code = row.code, request_id, "refused")
+            tracing::debug!(%refusal, code = row.code, request_id, "refused");
         }
     }
 }

@@ -114,7 +114,7 @@ fn wants(head: &Parts) -> Wants {
     }
 }
 
-/// Whether `Accept` names HTML, and no JSON before it. `*/*` names nothing.
+/// Whether `Accept` names HTML, and no JSON that it likes better or names earlier. `*/*` names nothing.
 fn prefers_html(headers: &HeaderMap) -> bool {
     let (mut html, mut json) = (0, 0);
     let lines = headers.get_all(ACCEPT).iter();
@@ -123,17 +123,11 @@ fn prefers_html(headers: &HeaderMap) -> bool {
         .flat_map(|line| line.split(','));
     for range in ranges {
         let (name, parameters) = range.split_once(';').unwrap_or((range, ""));
-        let name = name.trim();
-        if name.eq_ignore_ascii_case("text/html")
-            || name.eq_ignore_ascii_case("application/xhtml+xml")
-        {
-            html = html.max(if json == 0 {
-                weight(parameters)
-            } else {
-                weight(parameters).saturating_sub(1)
-            });
+        let (name, weight) = (name.trim(), weight(parameters));
+        if name.eq_ignore_ascii_case("text/html") {
+            html = if weight > json { weight } else { 0 };
         } else if name.to_ascii_lowercase().ends_with("json") {
-            json = json.max(weight(parameters));
+            json = json.max(weight);
         }
     }
     html > 0 && html >= json
@@ -147,9 +141,10 @@ fn weight(parameters: &str) -> u16 {
     });
     let Some(q) = q else { return 1000 };
     let (whole, fraction) = q.split_once('.').unwrap_or((q, ""));
-    let digits = fraction.bytes().chain(*b"000").take(3);
-    let thousandths = digits.fold(Some(0), |sum, digit| {
-        Some(sum? * 10 + u16::from(digit.is_ascii_digit().then_some(digit - b'0')?))
+    let mut digits = fraction.bytes().chain(*b"000").take(3);
+    let thousandths = digits.try_fold(0, |sum, digit| {
+        let digit = digit.is_ascii_digit().then_some(digit - b'0')?;
+        Some(sum * 10 + u16::from(digit))
     });
     match (whole, thousandths) {
         ("1", Some(_)) => 1000,

@@ -322,6 +322,11 @@ fn of_forward(error: &forward::Error) -> Row {
             "upstream_unreachable",
             "The application behind this address can't be reached.",
         ),
+        forward::Error::Nonsense { .. } => Row::new(
+            StatusCode::BAD_GATEWAY,
+            "upstream_nonsense",
+            "The application behind this address gave an answer that can't be passed on.",
+        ),
         forward::Error::TooLong { .. } => Row::new(
             StatusCode::GATEWAY_TIMEOUT,
             "upstream_timeout",

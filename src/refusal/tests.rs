@@ -108,6 +108,7 @@ fn keys_unavailable() -> verify::Error {
 
 const RETRY: Duration = Duration::from_millis(2500);
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 /// Cause, status to a program, status to a page load, whether the cookie is cleared.
 fn table() -> Vec<(Refusal, u16, u16, bool)> {
     let store = StoreError {
@@ -404,45 +405,47 @@ fn sign_in_starts_on_the_host_that_was_asked_if_it_is_ours() {
     }
 }
 
+type Row = (Method, &'static [(&'static str, &'static str)], u16);
+
 #[test]
 fn who_is_a_page_load() {
-    let navigate = ("sec-fetch-mode", "navigate");
-    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
-    let rows: &[(Method, &[(&str, &str)], u16)] = &[
+    const NAVIGATE: (&str, &str) = ("sec-fetch-mode", "navigate");
+    const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let rows: &[Row] = &[
         (
             Method::GET,
-            &[navigate, ("sec-fetch-dest", "document")],
+            &[NAVIGATE, ("sec-fetch-dest", "document")],
             302,
         ),
         (
             Method::HEAD,
-            &[navigate, ("sec-fetch-dest", "document")],
+            &[NAVIGATE, ("sec-fetch-dest", "document")],
             302,
         ),
-        (Method::GET, &[navigate], 302),
-        (Method::GET, &[navigate, ("sec-fetch-dest", "iframe")], 401),
-        (Method::GET, &[navigate, ("sec-fetch-dest", "embed")], 401),
+        (Method::GET, &[NAVIGATE], 302),
+        (Method::GET, &[NAVIGATE, ("sec-fetch-dest", "iframe")], 401),
+        (Method::GET, &[NAVIGATE, ("sec-fetch-dest", "embed")], 401),
         (
             Method::POST,
-            &[navigate, ("sec-fetch-dest", "document")],
+            &[NAVIGATE, ("sec-fetch-dest", "document")],
             401,
         ),
         (
             Method::GET,
-            &[("sec-fetch-mode", "cors"), ("accept", browser)],
+            &[("sec-fetch-mode", "cors"), ("accept", BROWSER)],
             401,
         ),
         (
             Method::GET,
-            &[("sec-fetch-mode", "no-cors"), ("accept", browser)],
+            &[("sec-fetch-mode", "no-cors"), ("accept", BROWSER)],
             401,
         ),
         (Method::GET, &[("sec-fetch-mode", "websocket")], 401),
-        (Method::GET, &[("accept", browser)], 302),
-        (Method::POST, &[("accept", browser)], 401),
+        (Method::GET, &[("accept", BROWSER)], 302),
+        (Method::POST, &[("accept", BROWSER)], 401),
         (
             Method::GET,
-            &[("accept", browser), ("x-requested-with", "XMLHttpRequest")],
+            &[("accept", BROWSER), ("x-requested-with", "XMLHttpRequest")],
             401,
         ),
         (Method::GET, &[], 401),
