@@ -227,6 +227,11 @@ fn of_end(reason: EndReason) -> Row {
         EndReason::Absolute => {
             Row::sign_in("session_expired", "Your session has reached its end.").over()
         }
+        EndReason::Expired => Row::sign_in(
+            "session_provider_expired",
+            "Your session has ended at the sign-in service.",
+        )
+        .over(),
         EndReason::Refused => Row::sign_in(
             "session_refused",
             "Your session was ended by the sign-in service.",

@@ -140,6 +140,7 @@ fn table() -> Vec<(Refusal, u16, u16, bool)> {
         (ended(EndReason::Idle), 401, 302, true),
         (ended(EndReason::Absolute), 401, 302, true),
         (ended(EndReason::Refused), 401, 302, true),
+        (ended(EndReason::Expired), 401, 302, true),
         (ended(EndReason::LostInFlight), 401, 302, true),
         (ended(EndReason::BadAnswer), 401, 302, true),
         (
