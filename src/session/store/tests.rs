@@ -1,1 +1,249 @@
-//! Tests.
+//! What every store must do, held against a model: a further store joins by a line in `stores`.
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use tokio::runtime::Runtime;
+
+use super::disk::Disk;
+use super::memory::Memory;
+use super::*;
+use crate::clock::Clock;
+
+/// A store, and what must live as long as it.
+type Opened = (&'static str, Arc<dyn Store>, Option<tempfile::TempDir>);
+
+fn stores(runtime: &Runtime) -> Vec<Opened> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    let disk = Disk::open(&path, runtime.handle().clone(), &Clock::System).unwrap();
+    vec![
+        ("memory", Arc::new(Memory::default()), None),
+        ("disk", Arc::new(disk), Some(dir)),
+    ]
+}
+
+pub(in crate::session) fn id(n: u8) -> SessionHash {
+    SessionHash::from_bytes([n; 32])
+}
+
+pub(in crate::session) fn row(fence: u64, deadline: u64) -> Row {
+    Row {
+        fence,
+        ended: false,
+        seen: Timestamp::from_millis(1),
+        deadline: Timestamp::from_millis(deadline),
+        subject: Some(Index::subject("main", "alice")),
+        sid: None,
+        sealed: b"sealed".to_vec(),
+    }
+}
+
+/// The plainest store there can be: all rules written out once more, all look-ups by looking at everything.
+#[derive(Default)]
+struct Model {
+    rows: BTreeMap<SessionHash, Row>,
+    debts: BTreeMap<DebtId, Debt>,
+}
+
+impl Model {
+    fn apply(&mut self, change: Change) -> Written {
+        let allowed = match &change {
+            Change::Mark(id, row) => self.alive(id).is_some_and(|old| row.fence > old.fence),
+            Change::Save(id, row) => self.alive(id).is_some_and(|old| row.fence >= old.fence),
+            Change::Touch { id, seen, .. } => self.alive(id).is_some_and(|old| *seen >= old.seen),
+            Change::End { id, .. } => self.alive(id).is_some(),
+            Change::Create(..) | Change::Forget(_) | Change::Owe(_) | Change::Paid(_) => true,
+        };
+        match change {
+            Change::End { ref owed, .. } | Change::Owe(ref owed) => {
+                self.debts.extend(owed.iter().map(|d| (d.id, d.clone())));
+            }
+            _ => {}
+        }
+        if !allowed {
+            return Written::Refused;
+        }
+        match change {
+            Change::Create(id, row) | Change::Mark(id, row) | Change::Save(id, row) => {
+                self.rows.insert(id, row);
+            }
+            Change::End { id, tombstone, .. } => {
+                self.rows.insert(id, tombstone);
+            }
+            Change::Touch { id, seen, deadline } => {
+                let row = self.rows.get_mut(&id).unwrap();
+                (row.seen, row.deadline) = (seen, deadline);
+            }
+            Change::Forget(ids) => self.rows.retain(|id, _| !ids.contains(id)),
+            Change::Paid(ids) => self.debts.retain(|id, _| !ids.contains(id)),
+            Change::Owe(_) => {}
+        }
+        Written::Done
+    }
+
+    fn alive(&self, id: &SessionHash) -> Option<&Row> {
+        self.rows.get(id).filter(|row| !row.ended)
+    }
+
+    fn due(&self, now: Timestamp) -> Vec<(Timestamp, Due)> {
+        let past = self.rows.iter().filter(|(_, row)| row.deadline <= now);
+        let due = past.map(|(&id, row)| {
+            let ended = row.ended;
+            (row.deadline, Due { id, ended })
+        });
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(at, due)| (*at, due.id));
+        due
+    }
+
+    fn find(&self, index: Index) -> Vec<SessionHash> {
+        let found = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.subject == Some(index) || row.sid == Some(index));
+        found.map(|(id, _)| *id).collect()
+    }
+}
+
+const SESSIONS: u8 = 4;
+const TIMES: u64 = 40;
+
+fn any_id() -> impl Strategy<Value = SessionHash> {
+    (0..SESSIONS).prop_map(id)
+}
+
+fn any_time() -> impl Strategy<Value = Timestamp> {
+    (0..TIMES).prop_map(Timestamp::from_millis)
+}
+
+fn any_user() -> impl Strategy<Value = Option<Index>> {
+    proptest::option::of((0..3_u8).prop_map(|n| Index::subject("main", &n.to_string())))
+}
+
+fn any_sid() -> impl Strategy<Value = Option<Index>> {
+    proptest::option::of((0..3_u8).prop_map(|n| Index::sid("main", &n.to_string())))
+}
+
+fn any_row(ended: bool) -> impl Strategy<Value = Row> {
+    let times = (any_time(), any_time());
+    (
+        0..5_u64,
+        times,
+        any_user(),
+        any_sid(),
+        vec(any::<u8>(), 0..9),
+    )
+        .prop_map(move |(fence, (seen, deadline), subject, sid, sealed)| Row {
+            fence,
+            ended,
+            seen,
+            deadline,
+            subject,
+            sid,
+            sealed,
+        })
+}
+
+fn any_debts() -> impl Strategy<Value = Vec<Debt>> {
+    let debt = (0..6_u8, vec(any::<u8>(), 0..9)).prop_map(|(n, sealed)| Debt {
+        id: DebtId([n; 16]),
+        sealed,
+    });
+    vec(debt, 0..3)
+}
+
+fn any_change() -> impl Strategy<Value = Change> {
+    let alive = || any_row(false);
+    prop_oneof![
+        (any_id(), alive()).prop_map(|(id, row)| Change::Create(id, row)),
+        (any_id(), alive()).prop_map(|(id, row)| Change::Mark(id, row)),
+        (any_id(), alive()).prop_map(|(id, row)| Change::Save(id, row)),
+        (any_id(), any_time(), any_time()).prop_map(|(id, seen, deadline)| Change::Touch {
+            id,
+            seen,
+            deadline
+        }),
+        (any_id(), any_row(true), any_debts()).prop_map(|(id, tombstone, owed)| Change::End {
+            id,
+            tombstone,
+            owed
+        }),
+        vec(any_id(), 0..3).prop_map(Change::Forget),
+        any_debts().prop_map(Change::Owe),
+        vec((0..6_u8).prop_map(|n| DebtId([n; 16])), 0..3).prop_map(Change::Paid),
+    ]
+}
+
+#[test]
+fn all_stores_do_what_the_model_does() {
+    let runtime = Runtime::new().unwrap();
+    let config = Config {
+        failure_persistence: None,
+        ..Config::with_cases(48)
+    };
+    let mut runner = TestRunner::new(config);
+    let batches = vec((vec(any_change(), 1..12), any_time()), 1..6);
+    let result = runner.run(&batches, |batches| {
+        for (name, store, _dir) in stores(&runtime) {
+            runtime.block_on(follow(name, &*store, &batches))?;
+        }
+        Ok(())
+    });
+    result.unwrap();
+}
+
+/// Changes of one batch are asked for together, as sessions do; the store must keep their order.
+async fn follow(
+    name: &str,
+    store: &dyn Store,
+    batches: &[(Vec<Change>, Timestamp)],
+) -> Result<(), TestCaseError> {
+    let mut model = Model::default();
+    for (changes, now) in batches {
+        let asked: Vec<_> = changes.iter().map(|c| store.write(c.clone())).collect();
+        for (answer, change) in asked.into_iter().zip(changes) {
+            let (said, meant) = (answer.await.unwrap(), model.apply(change.clone()));
+            prop_assert_eq!(said, meant, "{}: {:?}", name, change);
+        }
+        for n in 0..SESSIONS {
+            let found = store.load(id(n)).await.unwrap();
+            prop_assert_eq!(found.as_ref(), model.rows.get(&id(n)), "{}", name);
+        }
+        let due: Vec<_> = model.due(*now).into_iter().map(|(_, due)| due).collect();
+        let first: Vec<_> = due.iter().copied().take(2).collect();
+        prop_assert_eq!(store.due(*now, 100).await.unwrap(), due, "{}", name);
+        prop_assert_eq!(store.due(*now, 2).await.unwrap(), first, "{}", name);
+        for n in 0..3_u8 {
+            let keys = [
+                Index::subject("main", &n.to_string()),
+                Index::sid("main", &n.to_string()),
+            ];
+            for key in keys {
+                let found = store.find(key).await.unwrap();
+                prop_assert_eq!(found, model.find(key), "{}", name);
+            }
+        }
+        let debts: Vec<_> = model.debts.values().cloned().collect();
+        prop_assert_eq!(store.debts().await.unwrap(), debts, "{}", name);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_index_is_no_other_index() {
+    let keys = [
+        Index::subject("a", "bc"),
+        Index::subject("ab", "c"),
+        Index::sid("a", "bc"),
+        Index::subject("A", "bc"),
+    ];
+    for (n, one) in keys.iter().enumerate() {
+        assert!(keys.iter().skip(n + 1).all(|other| other != one));
+    }
+}

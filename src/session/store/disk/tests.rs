@@ -1,1 +1,257 @@
-//! Tests.
+//! The file: what survives, who may read it, and what happens when the disk fails.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test may fail by panicking"
+)]
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+use super::*;
+use crate::session::store::tests::{id, row};
+
+fn open(path: &Path) -> Result<Disk, StoreError> {
+    Disk::open(path, Handle::current(), &Clock::System)
+}
+
+fn debt(n: u8) -> Debt {
+    Debt {
+        id: crate::session::store::DebtId([n; 16]),
+        sealed: vec![n],
+    }
+}
+
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text = format!("{text}: {source}");
+        next = source.source();
+    }
+    text
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep").join("sessions.redb");
+    let _disk = open(&path).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+}
+
+#[tokio::test]
+async fn a_file_left_open_to_others_is_closed_to_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    drop(open(&path).unwrap());
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let _disk = open(&path).unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    let disk = open(&path).unwrap();
+    disk.write(Change::Create(id(1), row(0, 9))).await.unwrap();
+    disk.write(Change::Create(id(2), row(0, 9))).await.unwrap();
+    let tombstone = Row {
+        ended: true,
+        ..row(0, 20)
+    };
+    let end = Change::End {
+        id: id(2),
+        tombstone: tombstone.clone(),
+        owed: vec![debt(7)],
+    };
+    disk.write(end).await.unwrap();
+    // What a killed process leaves behind: the file as it is, never closed.
+    let left = dir.path().join("left.redb");
+    fs::copy(&path, &left).unwrap();
+
+    let disk = open(&left).unwrap();
+    assert_eq!(disk.load(id(1)).await.unwrap(), Some(row(0, 9)));
+    assert_eq!(disk.load(id(2)).await.unwrap(), Some(tombstone));
+    assert_eq!(disk.debts().await.unwrap(), [debt(7)]);
+}
+
+#[tokio::test]
+async fn a_thousand_changes_at_once_share_few_commits() {
+    static SYNCS: AtomicU64 = AtomicU64::new(0);
+    #[derive(Debug)]
+    struct Counting(FileBackend);
+    impl StorageBackend for Counting {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+        fn sync_data(&self) -> io::Result<()> {
+            SYNCS.fetch_add(1, Ordering::Relaxed);
+            self.0.sync_data()
+        }
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+    fn build(file: File) -> Result<redb::Database, redb::DatabaseError> {
+        redb::Builder::new().create_with_backend(Counting(FileBackend::new(file)?))
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    let database = Database::open_with(&path, Timestamp::default(), build).unwrap();
+    let disk = Disk::over(database, Handle::current()).unwrap();
+    let before = SYNCS.load(Ordering::Relaxed);
+    let asked: Vec<_> = (0..1000_u16)
+        .map(|n| {
+            let mut key = [0; 32];
+            key[..2].copy_from_slice(&n.to_be_bytes());
+            disk.write(Change::Create(SessionHash::from_bytes(key), row(0, 9)))
+        })
+        .collect();
+    for answer in asked {
+        assert_eq!(answer.await.unwrap(), Written::Done);
+    }
+    let syncs = SYNCS.load(Ordering::Relaxed) - before;
+    assert!(syncs < 100, "{syncs} syncs for 1000 changes");
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_that_the_file_is_in_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    let _disk = open(&path).unwrap();
+    let error = open(&path).unwrap_err();
+    let text = whole(&error);
+    assert!(
+        text.contains("in use") && text.contains("sessions.redb"),
+        "{text}"
+    );
+    let aside = fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(aside, 1, "nothing is set aside for that");
+}
+
+#[tokio::test]
+async fn a_file_that_is_nonsense_is_set_aside_by_name() {
+    let good = {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sessions.redb");
+        drop(open(&path).unwrap());
+        fs::read(&path).unwrap()
+    };
+    let mut torn = good.clone();
+    torn[64..4096].fill(0xa5);
+    for nonsense in [
+        b"not a database at all".to_vec(),
+        vec![7; 100_000],
+        torn,
+        good[..700].to_vec(),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sessions.redb");
+        fs::write(&path, &nonsense).unwrap();
+        let disk = open(&path).unwrap();
+        assert_eq!(disk.load(id(1)).await.unwrap(), None);
+        disk.write(Change::Create(id(1), row(0, 9))).await.unwrap();
+        let names = fs::read_dir(dir.path()).unwrap();
+        let aside = names
+            .map(|entry| entry.unwrap().path())
+            .find(|path| path.to_str().unwrap().contains(".redb.corrupt-"))
+            .unwrap_or_else(|| panic!("nothing was set aside"));
+        assert_eq!(fs::read(aside).unwrap(), nonsense);
+    }
+}
+
+#[tokio::test]
+async fn what_the_system_forbids_is_in_the_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a-file");
+    fs::write(&file, "").unwrap();
+    let error = open(&file.join("sessions.redb")).unwrap_err();
+    let mut source: Option<&dyn std::error::Error> = Some(&error);
+    let io = loop {
+        let at = source.unwrap_or_else(|| panic!("no io::Error in {}", whole(&error)));
+        if let Some(io) = at.downcast_ref::<io::Error>() {
+            break io;
+        }
+        source = at.source();
+    };
+    assert!(io.raw_os_error().is_some(), "{io:?}");
+    assert!(whole(&error).contains("sessions.redb"), "{}", whole(&error));
+}
+
+/// A disk that is full while `FULL` is set.
+#[derive(Debug)]
+struct Filling(FileBackend);
+
+static FULL: AtomicBool = AtomicBool::new(false);
+
+fn room() -> io::Result<()> {
+    if FULL.load(Ordering::Relaxed) {
+        return Err(io::Error::from(io::ErrorKind::StorageFull));
+    }
+    Ok(())
+}
+
+impl StorageBackend for Filling {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        room()?;
+        self.0.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        room()?;
+        self.0.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        room()?;
+        self.0.write(offset, data)
+    }
+}
+
+fn build_filling(file: File) -> Result<redb::Database, redb::DatabaseError> {
+    redb::Builder::new().create_with_backend(Filling(FileBackend::new(file)?))
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_that_heals_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    let database = Database::open_with(&path, Timestamp::default(), build_filling).unwrap();
+    let disk = Disk::over(database, Handle::current()).unwrap();
+    disk.write(Change::Create(id(1), row(0, 9))).await.unwrap();
+
+    FULL.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        let error = disk.write(Change::Create(id(2), row(0, 9))).await;
+        let text = whole(&error.unwrap_err());
+        assert!(text.contains("can't be written"), "{text}");
+    }
+
+    FULL.store(false, Ordering::Relaxed);
+    disk.write(Change::Create(id(2), row(0, 9))).await.unwrap();
+    assert_eq!(disk.load(id(1)).await.unwrap(), Some(row(0, 9)));
+    assert_eq!(disk.load(id(2)).await.unwrap(), Some(row(0, 9)));
+}
