@@ -228,6 +228,11 @@ impl Idp {
         }
     }
 
+    /// The newest spent refresh token of a family that still lives.
+    pub fn spent_refresh_token(&self, person: &Person, client: &str) -> Option<String> {
+        lock(&self.provider.grants).newest_spent(person.subject, client)
+    }
+
     /// Sends a refresh token as a thief would who has the client's secret too. Whether it worked.
     pub fn replay(&self, client: &str, refresh_token: &str) -> bool {
         self.provider.swap(refresh_token, client).is_ok()

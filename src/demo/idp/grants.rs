@@ -335,6 +335,24 @@ impl Grants {
         stands.then_some(&family.authorized)
     }
 
+    /// The newest spent refresh token of someone's living family.
+    pub(super) fn newest_spent(&self, subject: &str, client: &str) -> Option<String> {
+        let theirs = |known: &Refresh| {
+            let family = self.families.get(&known.family);
+            family.is_some_and(|family| {
+                let authorized = &family.authorized;
+                !family.dead
+                    && authorized.sso.person.subject == subject
+                    && authorized.client == client
+            })
+        };
+        let spent = self.refresh.iter();
+        spent
+            .filter(|(_, known)| known.spent && theirs(known))
+            .max_by_key(|(_, known)| (known.family.0, known.expires))
+            .map(|(token, _)| token.clone())
+    }
+
     /// Ends a browser's session: its families die, save those that were asked to outlive it (`offline_access`).
     /// Answers whose it was and which clients took part.
     pub(super) fn end(&mut self, sid: &str) -> Option<(Sso, HashSet<String>)> {

@@ -141,7 +141,10 @@ impl Tab {
     pub async fn photograph(&self, name: &str) {
         for scheme in ["light", "dark"] {
             let feature = MediaFeature::new("prefers-color-scheme", scheme);
-            self.page.emulate_media_features(vec![feature]).await.unwrap();
+            self.page
+                .emulate_media_features(vec![feature])
+                .await
+                .unwrap();
             let params = ScreenshotParams::builder().full_page(true).build();
             let picture = self.page.screenshot(params).await.unwrap();
             fs::write(screenshots().join(format!("{name}-{scheme}.png")), picture).unwrap();

@@ -1,0 +1,19 @@
+//! What a user could see, through real sockets: the gateway in this process, between real actors.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    unused_imports,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::wildcard_enum_match_arm,
+    reason = "tests, and actors that not every test needs"
+)]
+
+mod support;
+
+mod provider;
+mod story;

@@ -1,0 +1,65 @@
+//! A certificate authority of the tests' own, and what it issued.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, RootCertStore};
+
+/// A root and one server certificate under it.
+pub struct Pki {
+    pub root_pem: String,
+    pub chain_pem: String,
+    pub key_pem: String,
+    root: CertificateDer<'static>,
+}
+
+/// The process's own, for `localhost`, `*.localhost`, `*.test` and the loopback addresses.
+pub fn pki() -> &'static Pki {
+    static PKI: OnceLock<Pki> = OnceLock::new();
+    PKI.get_or_init(Pki::new)
+}
+
+impl Pki {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let root = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let names = ["localhost", "*.localhost", "*.test", "127.0.0.1", "::1"];
+        let mut params = CertificateParams::new(names.map(str::to_owned).to_vec()).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &root).unwrap();
+        Self {
+            root_pem: root.pem(),
+            chain_pem: leaf.pem(),
+            key_pem: key.serialize_pem(),
+            root: root.der().clone(),
+        }
+    }
+
+    /// Writes `root.pem`, `tls.crt` and `tls.key`.
+    pub fn write_to(&self, dir: &Path) {
+        fs::write(dir.join("root.pem"), &self.root_pem).unwrap();
+        fs::write(dir.join("tls.crt"), &self.chain_pem).unwrap();
+        fs::write(dir.join("tls.key"), &self.key_pem).unwrap();
+    }
+
+    /// A client that trusts the root, and offers these protocols.
+    pub fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        Arc::new(config)
+    }
+}
