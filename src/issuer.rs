@@ -6,11 +6,29 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
 use serde_json::Value;
-use url::Url;
+use tokio::sync::Mutex;
+use url::{Url, form_urlencoded};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::token::{AccessToken, Grant, IdToken, RefreshToken, Secret};
+use client::{Client, Form};
+
+mod answer;
+mod client;
+mod discovery;
+mod logout;
+mod revoke;
+#[cfg(test)]
+mod tests;
+mod token;
+
+/// How long a failed discovery is not tried again, whoever asks.
+const DISCOVERY_COOL_DOWN: Duration = Duration::from_secs(1);
 
 /// How the client authenticates at the token and revocation endpoints (RFC 6749 section 2.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +84,14 @@ pub struct Metadata {
     pub revocation_endpoint: Option<Url>,
     /// RP-Initiated Logout, as browsers reach it.
     pub end_session_endpoint: Option<Url>,
+    /// RP-Initiated Logout, as the gateway reaches it.
+    pub end_session_here: Option<Url>,
     /// RFC 9207 section 3: whether every authorization response carries `iss`.
     pub response_iss: bool,
 }
 
 /// Why a call to the provider brought nothing. The difference between *gone* and *not now* is what sessions live by.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// The grant is dead for good (`invalid_grant`, or what this provider says in its place).
     #[error("the identity provider refused the grant: {error}")]
@@ -110,6 +130,16 @@ pub enum Error {
     /// The provider does not offer this (no such endpoint in its metadata).
     #[error("the identity provider does not offer {0}")]
     NotOffered(&'static str),
+}
+
+impl Error {
+    /// An answer without any token in it that can't be used.
+    pub(crate) fn unusable(reason: &str) -> Self {
+        Self::Unusable {
+            reason: reason.to_owned(),
+            salvage: Box::default(),
+        }
+    }
 }
 
 /// Tokens out of an answer that could not be used as a whole.
@@ -156,17 +186,38 @@ pub struct AuthorizationRequest<'a> {
 
 /// One identity provider.
 #[derive(Debug)]
-pub struct Issuer {}
+pub struct Issuer {
+    settings: Settings,
+    clock: Clock,
+    client: Client,
+    metadata: ArcSwapOption<Metadata>,
+    /// Held while discovery is read, so that one call at a time is.
+    discovery: Mutex<Option<FailedDiscovery>>,
+}
+
+/// The last discovery, if it failed.
+#[derive(Debug)]
+struct FailedDiscovery {
+    at: Timestamp,
+    error: Error,
+}
 
 impl Issuer {
     /// A provider that nothing was asked of yet. `tls` verifies its certificate.
-    pub fn new(_settings: Settings, _tls: Arc<rustls::ClientConfig>, _clock: Clock) -> Self {
-        todo!()
+    pub fn new(settings: Settings, tls: Arc<rustls::ClientConfig>, clock: Clock) -> Self {
+        let client = Client::new(tls, settings.call_timeout, settings.max_answer_bytes);
+        Self {
+            settings,
+            clock,
+            client,
+            metadata: ArcSwapOption::empty(),
+            discovery: Mutex::default(),
+        }
     }
 
     /// What the configuration says about it.
-    pub fn settings(&self) -> &Settings {
-        todo!()
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// What discovery said. Fetched once and kept (refreshed in the background by [`Issuer::rediscover`]); while it is
@@ -175,7 +226,18 @@ impl Issuer {
     /// # Errors
     /// When there never was a good answer.
     pub async fn metadata(&self) -> Result<Arc<Metadata>, Error> {
-        todo!()
+        if let Some(known) = self.metadata.load_full() {
+            return Ok(known);
+        }
+        let mut failed = self.discovery.lock().await;
+        // Somebody else may have been faster.
+        if let Some(known) = self.metadata.load_full() {
+            return Ok(known);
+        }
+        match &*failed {
+            Some(failed) if self.is_recent(failed) => Err(failed.error.clone()),
+            Some(_) | None => self.discover(&mut failed).await,
+        }
     }
 
     /// Reads discovery anew; a failure keeps what is known.
@@ -183,7 +245,7 @@ impl Issuer {
     /// # Errors
     /// When the answer can't be had or used.
     pub async fn rediscover(&self) -> Result<Arc<Metadata>, Error> {
-        todo!()
+        self.discover(&mut *self.discovery.lock().await).await
     }
 
     /// The key set, as JSON.
@@ -191,7 +253,8 @@ impl Issuer {
     /// # Errors
     /// When the answer can't be had or used.
     pub async fn jwks(&self) -> Result<Value, Error> {
-        todo!()
+        let metadata = self.metadata().await?;
+        answer::document(self.client.fetch(&metadata.jwks_uri).await)
     }
 
     /// Where to send the browser to sign in.
@@ -200,9 +263,35 @@ impl Issuer {
     /// When discovery never succeeded.
     pub async fn authorization_url(
         &self,
-        _request: &AuthorizationRequest<'_>,
+        request: &AuthorizationRequest<'_>,
     ) -> Result<Url, Error> {
-        todo!()
+        let metadata = self.metadata().await?;
+        let scope = self.settings.scopes.join(" ");
+        let ours = [
+            ("response_type", "code"),
+            ("client_id", &self.settings.client_id),
+            ("redirect_uri", request.redirect_uri),
+            ("scope", &scope),
+            ("state", request.state),
+            ("nonce", request.nonce),
+            ("code_challenge", request.code_challenge),
+            ("code_challenge_method", "S256"),
+        ];
+        let mut url = metadata.authorization_endpoint.clone();
+        append(&mut url, &ours);
+        append(&mut url, request.extra);
+        // What this one request asks for goes before what the configuration asks of all, and neither before ours.
+        let taken = |name: &str| {
+            ours.iter()
+                .chain(request.extra)
+                .any(|(other, _)| *other == name)
+        };
+        for (name, value) in &self.settings.authorize_params {
+            if !taken(name) {
+                append(&mut url, &[(name, value)]);
+            }
+        }
+        Ok(url)
     }
 
     /// Exchanges a code (RFC 6749 section 4.1.3, RFC 7636 section 4.5).
@@ -211,41 +300,69 @@ impl Issuer {
     /// See [`Error`].
     pub async fn exchange(
         &self,
-        _code: &str,
-        _verifier: &str,
-        _redirect_uri: &str,
+        code: &str,
+        verifier: &str,
+        redirect_uri: &str,
     ) -> Result<Grant, Error> {
-        todo!()
+        self.grant(&[
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("code_verifier", verifier),
+            ("redirect_uri", redirect_uri),
+        ])
+        .await
     }
 
     /// Exchanges a refresh token, exactly once: it is never sent twice by one call (RFC 6749 section 6).
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn refresh(&self, _token: &RefreshToken) -> Result<Grant, Error> {
-        todo!()
+    pub async fn refresh(&self, token: &RefreshToken) -> Result<Grant, Error> {
+        self.grant(&[
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token.expose()),
+        ])
+        .await
     }
 
     /// Revokes a token (RFC 7009). Success is the provider's 200, also for a token that it does not know.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn revoke(&self, _token: &Revocable) -> Result<(), Error> {
-        todo!()
+    pub async fn revoke(&self, token: &Revocable) -> Result<(), Error> {
+        let metadata = self.metadata().await?;
+        let endpoint = metadata.revocation_endpoint.as_ref();
+        let endpoint = endpoint.ok_or(Error::NotOffered("revocation"))?;
+        let form = self.authenticated(&token.parameters());
+        revoke::read(self.client.post(endpoint, form).await)
     }
 
     /// Ends the session at the provider from server to server with `id_token_hint`, so that no token passes through the
-    /// browser (OpenID Connect RP-Initiated Logout section 2).
+    /// browser (OpenID Connect RP-Initiated Logout section 2). It is a POST, so that none is in a URL either.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn end_session(
         &self,
-        _hint: &IdToken,
-        _back_to: &str,
-        _state: &str,
+        hint: &IdToken,
+        back_to: &str,
+        state: &str,
     ) -> Result<EndSession, Error> {
-        todo!()
+        let metadata = self.metadata().await?;
+        let endpoint = metadata.end_session_here.as_ref();
+        let endpoint = endpoint.ok_or(Error::NotOffered("logout"))?;
+        let parameters = [
+            ("id_token_hint", hint.expose()),
+            ("client_id", &self.settings.client_id),
+            ("post_logout_redirect_uri", back_to),
+            ("state", state),
+        ];
+        let form = Form {
+            body: encoded(&parameters),
+            authorization: None,
+        };
+        let answer = self.client.post(endpoint, form).await;
+        logout::read(answer, endpoint, back_to, state)
     }
 
     /// Where to send the browser when the provider wants to ask the person: `client_id`, `post_logout_redirect_uri` and
@@ -253,7 +370,109 @@ impl Issuer {
     ///
     /// # Errors
     /// When the provider has no such endpoint.
-    pub async fn end_session_url(&self, _back_to: &str, _state: &str) -> Result<Url, Error> {
-        todo!()
+    pub async fn end_session_url(&self, back_to: &str, state: &str) -> Result<Url, Error> {
+        let metadata = self.metadata().await?;
+        let endpoint = metadata.end_session_endpoint.as_ref();
+        let mut url = endpoint.ok_or(Error::NotOffered("logout"))?.clone();
+        let parameters = [
+            ("client_id", &*self.settings.client_id),
+            ("post_logout_redirect_uri", back_to),
+            ("state", state),
+        ];
+        append(&mut url, &parameters);
+        Ok(url)
+    }
+
+    async fn discover(&self, failed: &mut Option<FailedDiscovery>) -> Result<Arc<Metadata>, Error> {
+        match self.described().await {
+            Ok(metadata) => {
+                let metadata = Arc::new(metadata);
+                self.metadata.store(Some(Arc::clone(&metadata)));
+                *failed = None;
+                Ok(metadata)
+            }
+            Err(error) => {
+                *failed = Some(FailedDiscovery {
+                    at: self.clock.now(),
+                    error: error.clone(),
+                });
+                Err(error)
+            }
+        }
+    }
+
+    async fn described(&self) -> Result<Metadata, Error> {
+        let location = discovery::location(&self.settings)?;
+        let document = answer::document(self.client.fetch(&location).await)?;
+        discovery::read(&document, &self.settings)
+    }
+
+    fn is_recent(&self, failed: &FailedDiscovery) -> bool {
+        let now = self.clock.now();
+        // A clock that went back is no reason to wait for it.
+        now >= failed.at && now.since(failed.at) < DISCOVERY_COOL_DOWN
+    }
+
+    /// One call to the token endpoint. A grant is spent by being sent, so what may have been sent is not *not now*.
+    async fn grant(&self, parameters: &[(&str, &str)]) -> Result<Grant, Error> {
+        let metadata = self.metadata().await?;
+        let form = self.authenticated(parameters);
+        let sent = self.clock.now();
+        match self.client.post(&metadata.token_endpoint, form).await {
+            Ok(answer) => token::read(&answer, sent),
+            Err(failure) if failure.maybe_sent => Err(Error::Unknown {
+                reason: failure.reason,
+            }),
+            Err(failure) => Err(answer::not_now(failure.reason)),
+        }
+    }
+
+    /// A form with the client's authentication (RFC 6749 section 2.3).
+    fn authenticated(&self, parameters: &[(&str, &str)]) -> Form {
+        let Settings {
+            client_id,
+            client_secret,
+            client_auth,
+            ..
+        } = &self.settings;
+        let secret = client_secret.as_ref().map(Secret::expose);
+        match (client_auth, secret) {
+            (ClientAuth::SecretBasic, Some(secret)) => Form {
+                body: encoded(parameters),
+                authorization: basic(client_id, secret),
+            },
+            (ClientAuth::SecretPost, Some(secret)) => {
+                let ours = [("client_id", &**client_id), ("client_secret", secret)];
+                Form {
+                    body: encoded(&[parameters, &ours].concat()),
+                    authorization: None,
+                }
+            }
+            (ClientAuth::None, _) | (_, None) => Form {
+                body: encoded(&[parameters, &[("client_id", &**client_id)]].concat()),
+                authorization: None,
+            },
+        }
+    }
+}
+
+/// RFC 6749 section 2.3.1: both parts form-encoded before they are joined.
+fn basic(client_id: &str, secret: &str) -> Option<HeaderValue> {
+    let part = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = STANDARD.encode(format!("{}:{}", part(client_id), part(secret)));
+    let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn encoded(parameters: &[(&str, &str)]) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(parameters)
+        .finish()
+}
+
+fn append(url: &mut Url, parameters: &[(&str, &str)]) {
+    if !parameters.is_empty() {
+        url.query_pairs_mut().extend_pairs(parameters);
     }
 }

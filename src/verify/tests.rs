@@ -1,0 +1,1 @@
+//! What passes as a token and what does not.
