@@ -1,0 +1,311 @@
+//! Tidegate beside nginx: the same upstream, the same load, interleaved rounds in one run. `./bench` starts it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a measuring program: it ends loudly where something is wrong"
+)]
+
+mod client;
+mod load;
+mod nginx;
+mod process;
+mod report;
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tidegate::demo::idp::{Client as Registered, Idp, Options, Person};
+use url::Url;
+
+use client::{Answer, Client};
+use nginx::Certificate;
+use process::Process;
+use report::{Row, Sample};
+
+const CLIENT_ID: &str = "bench";
+const CLIENT_SECRET: &str = "bench-secret-of-the-development-identity-provider";
+
+/// How long to measure.
+struct Plan {
+    rounds: usize,
+    each: Duration,
+}
+
+impl Plan {
+    fn read() -> Self {
+        if std::env::args().any(|argument| argument == "--smoke") {
+            Self {
+                rounds: 3,
+                each: Duration::from_secs(1),
+            }
+        } else {
+            Self {
+                rounds: 5,
+                each: Duration::from_secs(6),
+            }
+        }
+    }
+}
+
+fn main() {
+    let plan = Plan::read();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let bench = runtime.block_on(Bench::start());
+    runtime.block_on(bench.check());
+    let rows = bench.measure(&plan);
+    runtime.block_on(bench.check());
+    report::print(&rows);
+    let file = target().join("bench/side_by_side.json");
+    report::save(&rows, &file);
+    println!("Every sample: {}", file.display());
+}
+
+/// All that runs while measuring.
+struct Bench {
+    directory: tempfile::TempDir,
+    idp: Idp,
+    nginx: Process,
+    nginx_url: Url,
+    tidegate: Process,
+    tidegate_url: Url,
+    certificate: Certificate,
+    bearer: String,
+    session: String,
+    _upstream: Process,
+}
+
+/// One peer under one kind of load.
+struct Contender<'a> {
+    name: &'static str,
+    process: &'a Process,
+    url: &'a Url,
+    headers: Vec<String>,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let certificate = certificate(directory.path());
+        let [upstream_port, nginx_port, tidegate_port] = free_ports();
+        let tidegate_url = Url::parse(&format!("https://localhost:{tidegate_port}/")).unwrap();
+        let idp = identity_provider(&tidegate_url).await;
+        let upstream = nginx::upstream(directory.path(), upstream_port);
+        let nginx = nginx::proxy(directory.path(), nginx_port, upstream_port, &certificate);
+        let tidegate = tidegate(
+            directory.path(),
+            &tidegate_url,
+            upstream_port,
+            &idp,
+            &certificate,
+        );
+        for port in [upstream_port, nginx_port, tidegate_port] {
+            until_listening(port);
+        }
+        let mut browser = Client::trusting(&certificate.chain);
+        let session = browser.sign_in(&tidegate_url, "alice").await;
+        let bearer = bearer(&idp.bearer(alice(), CLIENT_ID, &["openid"]).unwrap());
+        Self {
+            directory,
+            idp,
+            nginx,
+            nginx_url: Url::parse(&format!("https://localhost:{nginx_port}/")).unwrap(),
+            tidegate,
+            tidegate_url,
+            certificate,
+            bearer,
+            session,
+            _upstream: upstream,
+        }
+    }
+
+    fn contenders(&self) -> [Contender<'_>; 3] {
+        let tidegate = |name, line: &str| Contender {
+            name,
+            process: &self.tidegate,
+            url: &self.tidegate_url,
+            headers: vec![line.to_owned()],
+        };
+        [
+            Contender {
+                name: "nginx, no auth",
+                process: &self.nginx,
+                url: &self.nginx_url,
+                headers: Vec::new(),
+            },
+            tidegate("Tidegate, session", &self.session),
+            tidegate("Tidegate, bearer", &self.bearer),
+        ]
+    }
+
+    /// Every peer forwards, and Tidegate does its duty: a proxy that lets everything pass is no peer.
+    async fn check(&self) {
+        let mut client = Client::trusting(&self.certificate.chain);
+        for contender in self.contenders() {
+            let answer = client.get(contender.url, &contender.headers).await;
+            assert_eq!(answer.status, 200, "{}: {answer:?}", contender.name);
+            assert_eq!(answer.body, nginx::BODY, "{}", contender.name);
+            let expected = (contender.name != "nginx, no auth").then_some(alice().subject);
+            assert_eq!(seen_user(&answer), expected, "{}", contender.name);
+        }
+        for (what, headers) in self.refused() {
+            let answer = client.get(&self.tidegate_url, &headers).await;
+            assert_eq!(answer.status, 401, "{what}: {answer:?}");
+        }
+    }
+
+    fn refused(&self) -> [(&'static str, Vec<String>); 4] {
+        let (signed, signature) = self.bearer.rsplit_once('.').unwrap();
+        let forged: String = signature.chars().rev().collect();
+        let expired = self.idp.forge(alice(), CLIENT_ID, |_, claims| {
+            let issued = claims["iat"].as_u64().unwrap();
+            claims.insert("iat".to_owned(), json!(issued - 7200));
+            claims.insert("exp".to_owned(), json!(issued - 3600));
+        });
+        [
+            ("no credential", vec![]),
+            ("a forged token", vec![format!("{signed}.{forged}")]),
+            ("an expired token", vec![bearer(&expired.unwrap())]),
+            (
+                "an invented cookie",
+                vec![format!("Cookie: __Host-tidegate={}", "A".repeat(43))],
+            ),
+        ]
+    }
+
+    /// Each round asks every peer, each time in another order, so that a slow minute of the machine hits all.
+    fn measure(&self, plan: &Plan) -> Vec<Row> {
+        let contenders = self.contenders();
+        let mut rows: Vec<_> = contenders
+            .iter()
+            .map(|contender| Row {
+                name: contender.name,
+                samples: Vec::new(),
+                resident_kib: 0,
+            })
+            .collect();
+        for contender in &contenders {
+            self.sample(contender, Duration::from_secs(1));
+        }
+        for round in 0..plan.rounds {
+            println!("round {} of {}", round + 1, plan.rounds);
+            for turn in 0..contenders.len() {
+                let index = (round + turn) % contenders.len();
+                let sample = self.sample(&contenders[index], plan.each);
+                rows[index].samples.push(sample);
+            }
+        }
+        for (row, contender) in rows.iter_mut().zip(&contenders) {
+            row.resident_kib = contender.process.resident_kib();
+        }
+        rows
+    }
+
+    fn sample(&self, contender: &Contender<'_>, duration: Duration) -> Sample {
+        let before = contender.process.cpu_time();
+        let url = contender.url.as_str();
+        let seen = load::run(self.directory.path(), url, &contender.headers, duration);
+        let cpu = contender.process.cpu_time().saturating_sub(before);
+        assert_eq!(seen.failed, 0, "{}: {seen:?}", contender.name);
+        let enough = seen.requests * nginx::BODY.len() as u64;
+        assert!(seen.bytes > enough, "{}: {seen:?}", contender.name);
+        Sample { seen, cpu }
+    }
+}
+
+fn alice() -> &'static Person {
+    Person::named("alice").unwrap()
+}
+
+fn bearer(token: &str) -> String {
+    format!("Authorization: Bearer {token}")
+}
+
+fn seen_user(answer: &Answer) -> Option<&str> {
+    answer.headers.get("x-seen-user")?.to_str().ok()
+}
+
+/// Its tokens outlive the benchmark: what is measured is a request, not a swap.
+async fn identity_provider(gateway: &Url) -> Idp {
+    let origin = gateway.origin().ascii_serialization();
+    let client = Registered::new(CLIENT_ID, CLIENT_SECRET).for_gateway(&origin);
+    let options = Options {
+        clients: vec![client],
+        access_token_ttl: Duration::from_hours(2),
+        ..Options::default()
+    };
+    Idp::start(options).await.unwrap()
+}
+
+fn tidegate(
+    directory: &Path,
+    url: &Url,
+    upstream: u16,
+    idp: &Idp,
+    certificate: &Certificate,
+) -> Process {
+    let home = directory.join("tidegate");
+    fs::create_dir_all(&home).unwrap();
+    let (origin, issuer) = (url.origin().ascii_serialization(), idp.issuer());
+    let (chain, key) = (certificate.chain.display(), certificate.key.display());
+    let text = format!(
+        r#"version = 1
+[server]
+external_url = "{origin}"
+[tls]
+certificates = [{{ cert = "{chain}", key = {{ file = "{key}" }} }}]
+[idp.main]
+issuer = "{issuer}"
+client_id = "{CLIENT_ID}"
+client_secret = "{CLIENT_SECRET}"
+access_token = {{ audience = ["apps"] }}
+[upstreams.app]
+targets = ["http://127.0.0.1:{upstream}"]
+[[routes]]
+path = "/{{*rest}}"
+upstream = "app"
+auth = "any"
+"#
+    );
+    let config = home.join("gateway.toml");
+    fs::write(&config, text).unwrap();
+    let mut command = Command::new(target().join("release/tidegate"));
+    command.arg("run").arg("-c").arg(&config);
+    command.current_dir(&home).env("STATE_DIRECTORY", &home);
+    Process::start(&mut command).expect("the release build: ./bench makes it")
+}
+
+fn certificate(directory: &Path) -> Certificate {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = Certificate {
+        chain: directory.join("tls.crt"),
+        key: directory.join("tls.key"),
+    };
+    fs::write(&certificate.chain, made.cert.pem()).unwrap();
+    fs::write(&certificate.key, made.signing_key.serialize_pem()).unwrap();
+    certificate
+}
+
+fn free_ports<const N: usize>() -> [u16; N] {
+    let held = std::array::from_fn::<_, N, _>(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn until_listening(port: u16) {
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "nobody listens");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target")
+}
