@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::{Method, Request};
@@ -13,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 const VERSION: &str = "26.7.3";
 const REALM: &str = "tidegate";
@@ -35,6 +37,18 @@ pub struct Keycloak {
 }
 
 impl Keycloak {
+    /// The one that tests share: a start costs as much as all of a test. The last test that holds it ends it.
+    pub async fn shared() -> Arc<Self> {
+        static RUNNING: Mutex<Weak<Keycloak>> = Mutex::const_new(Weak::new());
+        let mut running = RUNNING.lock().await;
+        if let Some(keycloak) = running.upgrade() {
+            return keycloak;
+        }
+        let keycloak = Arc::new(Self::start().await);
+        *running = Arc::downgrade(&keycloak);
+        keycloak
+    }
+
     /// Starts one on a free port and waits until it answers.
     pub async fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
@@ -121,11 +135,15 @@ impl Keycloak {
         format!("http://127.0.0.1:{}/realms/{REALM}", self.port)
     }
 
-    /// The events of one kind (`LOGIN`, `REFRESH_TOKEN`, `LOGOUT`...) that Keycloak has recorded, newest first.
-    pub async fn events(&self, kind: &str) -> Vec<Value> {
-        let path = format!("/admin/realms/{REALM}/events?max=1000&type={kind}");
-        let events = self.admin(Method::GET, &path).await;
-        events.as_array().cloned().unwrap_or_default()
+    /// How many events of one kind (`LOGIN`, `REFRESH_TOKEN`, `LOGOUT`...) Keycloak has recorded of a user.
+    pub async fn events(&self, kind: &str, user: &str) -> usize {
+        let id = self.id_of(user).await;
+        let path = format!("/admin/realms/{REALM}/events?max=1000&type={kind}&user={id}");
+        self.admin(Method::GET, &path)
+            .await
+            .as_array()
+            .unwrap()
+            .len()
     }
 
     /// How many sessions a user has at Keycloak.

@@ -1,0 +1,230 @@
+//! The whole story at a real Keycloak with refresh-token rotation: what the development identity provider can't prove.
+//!
+//! Keycloak's clock is the machine's, so here, and only here, tests wait in real time for tokens to end. The gateway
+//! reaches Keycloak at another origin (127.0.0.1) than browsers do (localhost), as in docker-compose.yml.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tidegate::clock::Clock;
+
+use crate::support::keycloak::Keycloak;
+use crate::support::{Browser, Child, Page, Scene, Setup, eventually};
+
+/// Longer than the access tokens of the client `gateway-brief` live (6 s).
+const PAST_BRIEF: Duration = Duration::from_millis(6_500);
+
+/// Longer than the access tokens of the client `gateway-steady` live (20 s).
+const PAST_STEADY: Duration = Duration::from_millis(20_500);
+
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn a_session_slides_over_rotating_refresh_tokens_and_signing_out_ends_it_there_too() {
+    let keycloak = Keycloak::shared().await;
+    let scene = scene(&keycloak, "gateway-brief").await;
+    let browser = scene.browser();
+
+    let page = sign_in(&browser, "/reports?year=2026", "alice").await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert_eq!(page.url.path(), "/reports");
+    assert_eq!(page.url.query(), Some("year=2026"));
+    assert_eq!(page.json()["headers"]["x-forwarded-email"][0], "alice@example.com");
+    assert_eq!(browser.get("/admin/").await.status, 200, "alice is an admin");
+
+    for swaps in 1..=3 {
+        tokio::time::sleep(PAST_BRIEF).await;
+        let page = browser.get("/reports").await;
+        assert_eq!(page.status, 200, "after {swaps} swaps: {}", page.body);
+        assert_eq!(keycloak.events("REFRESH_TOKEN", "alice").await, swaps);
+    }
+    assert_eq!(keycloak.events("LOGIN", "alice").await, 1);
+    assert_eq!(keycloak.sessions_of("alice").await, 1);
+
+    let cookie = browser.session_cookie().expect("signed in");
+    let page = sign_out(&browser).await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.url.path(), "/oauth2/signed_out");
+    assert_eq!(keycloak.sessions_of("alice").await, 0, "the refresh token is worth nothing any more");
+    assert!(browser.session_cookie().is_none());
+
+    browser.put_cookie(cookie);
+    assert_eq!(browser.fetch("/reports").await.status, 401, "a kept cookie revives nothing");
+    let page = browser.get("/reports").await;
+    assert!(asks_for_a_password(&page), "{} {}", page.url, page.body);
+    assert_eq!(keycloak.events("REFRESH_TOKEN_ERROR", "alice").await, 0, "no token was ever sent twice");
+    assert_no_token_in(&browser);
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn the_authorization_request_has_pkce_state_and_nonce() {
+    let keycloak = Keycloak::shared().await;
+    let scene = scene(&keycloak, "gateway-brief").await;
+    let page = scene.browser().get("/").await;
+    assert!(asks_for_a_password(&page));
+    let asked = |name: &str| {
+        let mut pairs = page.url.query_pairs();
+        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    assert_eq!(asked("code_challenge_method").as_deref(), Some("S256"));
+    assert_eq!(asked("response_type").as_deref(), Some("code"));
+    for name in ["code_challenge", "state", "nonce"] {
+        assert!(asked(name).is_some_and(|value| value.len() >= 43), "{name}");
+    }
+    assert!(asked("client_secret").is_none());
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn two_hundred_requests_after_expiry_cost_one_swap() {
+    let keycloak = Keycloak::shared().await;
+    let scene = scene(&keycloak, "gateway-brief").await;
+    let browser = scene.browser();
+    sign_in(&browser, "/", "bob").await;
+    assert_eq!(browser.get("/admin/").await.status, 403, "bob is no admin");
+
+    for swaps in 1..=2 {
+        tokio::time::sleep(PAST_BRIEF).await;
+        let answers = join_all((0..200).map(|_| browser.fetch("/api/numbers"))).await;
+        let served = answers.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!(served, 200);
+        assert_eq!(keycloak.events("REFRESH_TOKEN", "bob").await, swaps);
+        assert_eq!(keycloak.events("REFRESH_TOKEN_ERROR", "bob").await, 0);
+    }
+    assert_no_token_in(&browser);
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn sessions_and_sign_outs_survive_kill_9() {
+    let keycloak = Keycloak::shared().await;
+    let scene = Scene::without_gateway(|setup| {
+        of_keycloak(setup, &keycloak, "gateway-brief");
+        setup.replace(
+            "store            = \"memory\"",
+            "store            = \"disk\"",
+        );
+        setup.replace(
+            "[upstreams.app]",
+            "[store.disk]\npath = \"$DIR/sessions.redb\"\n[upstreams.app]",
+        );
+    })
+    .await;
+    let mut program = spawn(&scene).await;
+    let (stays, leaves) = (scene.browser(), scene.browser());
+    sign_in(&stays, "/", "carol").await;
+    sign_in(&leaves, "/", "carol").await;
+    let left = leaves.session_cookie().expect("signed in");
+    sign_out(&leaves).await;
+
+    program.kill().await;
+    let program = spawn(&scene).await;
+
+    assert_eq!(stays.get("/").await.status, 200);
+    tokio::time::sleep(PAST_BRIEF).await;
+    assert_eq!(stays.fetch("/api/numbers").await.status, 200, "the kept refresh token is the newest");
+    leaves.put_cookie(left);
+    assert_eq!(leaves.fetch("/api/numbers").await.status, 401, "signed out stays signed out");
+    assert_no_token_in(&stays);
+    let log = program.output();
+    assert!(!log.contains("eyJ"), "a log line has a token:\n{log}");
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn a_sign_out_by_an_administrator_there_ends_the_session_at_the_next_swap() {
+    let keycloak = Keycloak::shared().await;
+    let scene = scene(&keycloak, "gateway-brief").await;
+    let browser = scene.browser();
+    sign_in(&browser, "/", "dave").await;
+
+    keycloak.sign_out("dave").await;
+    tokio::time::sleep(PAST_BRIEF).await;
+
+    assert_eq!(browser.fetch("/api/numbers").await.status, 401);
+    assert!(asks_for_a_password(&browser.get("/").await));
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn an_outage_of_keycloak_signs_nobody_out() {
+    let mut keycloak = Keycloak::start().await;
+    let scene = scene(&keycloak, "gateway-steady").await;
+    let browser = scene.browser();
+    sign_in(&browser, "/", "alice").await;
+
+    keycloak.stop().await;
+    assert_eq!(browser.fetch("/api/numbers").await.status, 200, "the access token is still good");
+
+    tokio::time::sleep(PAST_STEADY).await;
+    let answer = browser.fetch("/api/numbers").await;
+    assert_eq!(answer.status, 503, "{}", answer.body);
+    assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0));
+    assert!(browser.session_cookie().is_some(), "not signed out");
+
+    keycloak.start_again().await;
+    let begun = Instant::now();
+    while browser.fetch("/api/numbers").await.status != 200 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "does not heal");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(keycloak.events("LOGIN", "alice").await, 1, "healed without a new sign-in");
+    assert_eq!(keycloak.events("REFRESH_TOKEN_ERROR", "alice").await, 0);
+}
+
+async fn scene(keycloak: &Keycloak, client: &str) -> Scene {
+    let mut scene = Scene::without_gateway(|setup| of_keycloak(setup, keycloak, client)).await;
+    scene.start_gateway();
+    scene
+}
+
+/// The standard configuration with Keycloak in the development provider's place.
+fn of_keycloak(setup: &mut Setup, keycloak: &Keycloak, client: &str) {
+    let issuer = format!(
+        "issuer        = \"{}\"\ndiscovery_url = \"{}\"",
+        keycloak.issuer(),
+        keycloak.back_channel()
+    );
+    setup
+        .replace("issuer        = \"http://localhost:$IDP\"", &issuer)
+        .replace("\"gateway\"", &format!("\"{client}\""))
+        .replace("{ file = \"$DIR/client_secret\" }", "\"gateway-secret\"")
+        .replace("[session]", "[session]\nrefresh_before   = \"1s\"");
+    setup.clock = Clock::System;
+}
+
+async fn spawn(scene: &Scene) -> Child {
+    scene.spawn_gateway().await
+}
+
+/// Opens a page, fills in Keycloak's form, and ends up on the page.
+async fn sign_in(browser: &Browser, path: &str, user: &str) -> Page {
+    let page = browser.get(path).await;
+    assert!(asks_for_a_password(&page), "{} {}", page.url, page.body);
+    let action = page.forms().remove(0).action;
+    let form = [("username", user), ("password", user), ("credentialId", "")];
+    browser.post_from(&page.url, action.as_str(), &form).await
+}
+
+async fn sign_out(browser: &Browser) -> Page {
+    let page = browser.get("/oauth2/sign_out").await;
+    browser.press(&page, "Sign out").await
+}
+
+fn asks_for_a_password(page: &Page) -> bool {
+    page.body.contains("kc-form-login")
+}
+
+/// No JSON Web Token, and no part of one, in anything that came from the gateway or from the application behind it.
+fn assert_no_token_in(browser: &Browser) {
+    let received = browser.received();
+    let origin = browser.base().origin().ascii_serialization();
+    let ours = received.split("\nhttp").filter(|answer| origin.ends_with(answer_origin(answer)));
+    let mut looked_at = 0;
+    for answer in ours {
+        looked_at += 1;
+        assert!(!answer.contains("eyJ"), "a token reached the browser: http{answer}");
+    }
+    assert!(looked_at > 0);
+}
