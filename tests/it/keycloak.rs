@@ -3,14 +3,12 @@
 //! Keycloak's clock is the machine's, so here, and only here, tests wait in real time for tokens to end. The gateway
 //! reaches Keycloak at another origin (127.0.0.1) than browsers do (localhost), as in docker-compose.yml.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use tidegate::clock::Clock;
 
 use crate::support::keycloak::Keycloak;
-use crate::support::{Browser, Child, Page, Scene, Setup, eventually};
+use crate::support::{Browser, Page, Scene};
 
 /// Longer than the access tokens of the client `gateway-brief` live (6 s).
 const PAST_BRIEF: Duration = Duration::from_millis(6_500);
@@ -29,8 +27,15 @@ async fn a_session_slides_over_rotating_refresh_tokens_and_signing_out_ends_it_t
     assert_eq!(page.status, 200, "{}", page.body);
     assert_eq!(page.url.path(), "/reports");
     assert_eq!(page.url.query(), Some("year=2026"));
-    assert_eq!(page.json()["headers"]["x-forwarded-email"][0], "alice@example.com");
-    assert_eq!(browser.get("/admin/").await.status, 200, "alice is an admin");
+    assert_eq!(
+        page.json()["headers"]["x-forwarded-email"][0],
+        "alice@example.com"
+    );
+    assert_eq!(
+        browser.get("/admin/").await.status,
+        200,
+        "alice is an admin"
+    );
 
     for swaps in 1..=3 {
         tokio::time::sleep(PAST_BRIEF).await;
@@ -45,14 +50,26 @@ async fn a_session_slides_over_rotating_refresh_tokens_and_signing_out_ends_it_t
     let page = sign_out(&browser).await;
     assert_eq!(page.status, 200);
     assert_eq!(page.url.path(), "/oauth2/signed_out");
-    assert_eq!(keycloak.sessions_of("alice").await, 0, "the refresh token is worth nothing any more");
+    assert_eq!(
+        keycloak.sessions_of("alice").await,
+        0,
+        "the refresh token is worth nothing any more"
+    );
     assert!(browser.session_cookie().is_none());
 
     browser.put_cookie(cookie);
-    assert_eq!(browser.fetch("/reports").await.status, 401, "a kept cookie revives nothing");
+    assert_eq!(
+        browser.fetch("/reports").await.status,
+        401,
+        "a kept cookie revives nothing"
+    );
     let page = browser.get("/reports").await;
     assert!(asks_for_a_password(&page), "{} {}", page.url, page.body);
-    assert_eq!(keycloak.events("REFRESH_TOKEN_ERROR", "alice").await, 0, "no token was ever sent twice");
+    assert_eq!(
+        keycloak.events("REFRESH_TOKEN_ERROR", "alice").await,
+        0,
+        "no token was ever sent twice"
+    );
     assert_no_token_in(&browser);
 }
 
@@ -65,7 +82,9 @@ async fn the_authorization_request_has_pkce_state_and_nonce() {
     assert!(asks_for_a_password(&page));
     let asked = |name: &str| {
         let mut pairs = page.url.query_pairs();
-        pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+        pairs
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
     };
     assert_eq!(asked("code_challenge_method").as_deref(), Some("S256"));
     assert_eq!(asked("response_type").as_deref(), Some("code"));
@@ -100,7 +119,7 @@ async fn two_hundred_requests_after_expiry_cost_one_swap() {
 async fn sessions_and_sign_outs_survive_kill_9() {
     let keycloak = Keycloak::shared().await;
     let scene = Scene::without_gateway(|setup| {
-        of_keycloak(setup, &keycloak, "gateway-brief");
+        keycloak.configure(setup, "gateway-brief");
         setup.replace(
             "store            = \"memory\"",
             "store            = \"disk\"",
@@ -111,7 +130,7 @@ async fn sessions_and_sign_outs_survive_kill_9() {
         );
     })
     .await;
-    let mut program = spawn(&scene).await;
+    let mut program = scene.spawn_gateway().await;
     let (stays, leaves) = (scene.browser(), scene.browser());
     sign_in(&stays, "/", "carol").await;
     sign_in(&leaves, "/", "carol").await;
@@ -119,16 +138,24 @@ async fn sessions_and_sign_outs_survive_kill_9() {
     sign_out(&leaves).await;
 
     program.kill().await;
-    let program = spawn(&scene).await;
+    let program = scene.spawn_gateway().await;
 
     assert_eq!(stays.get("/").await.status, 200);
     tokio::time::sleep(PAST_BRIEF).await;
-    assert_eq!(stays.fetch("/api/numbers").await.status, 200, "the kept refresh token is the newest");
+    assert_eq!(
+        stays.fetch("/api/numbers").await.status,
+        200,
+        "the kept refresh token is the newest"
+    );
     leaves.put_cookie(left);
-    assert_eq!(leaves.fetch("/api/numbers").await.status, 401, "signed out stays signed out");
+    assert_eq!(
+        leaves.fetch("/api/numbers").await.status,
+        401,
+        "signed out stays signed out"
+    );
     assert_no_token_in(&stays);
     let log = program.output();
-    assert!(!log.contains("eyJ"), "a log line has a token:\n{log}");
+    assert!(!has_token(&log), "a log line has a token:\n{log}");
 }
 
 #[tokio::test]
@@ -155,47 +182,41 @@ async fn an_outage_of_keycloak_signs_nobody_out() {
     sign_in(&browser, "/", "alice").await;
 
     keycloak.stop().await;
-    assert_eq!(browser.fetch("/api/numbers").await.status, 200, "the access token is still good");
+    assert_eq!(
+        browser.fetch("/api/numbers").await.status,
+        200,
+        "the access token is still good"
+    );
 
     tokio::time::sleep(PAST_STEADY).await;
     let answer = browser.fetch("/api/numbers").await;
     assert_eq!(answer.status, 503, "{}", answer.body);
-    assert!(answer.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0));
+    assert!(
+        answer
+            .header("retry-after")
+            .parse::<u32>()
+            .is_ok_and(|seconds| seconds > 0)
+    );
     assert!(browser.session_cookie().is_some(), "not signed out");
 
     keycloak.start_again().await;
     let begun = Instant::now();
     while browser.fetch("/api/numbers").await.status != 200 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "does not heal");
+        assert!(begun.elapsed() < Duration::from_mins(1), "does not heal");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    assert_eq!(keycloak.events("LOGIN", "alice").await, 1, "healed without a new sign-in");
+    assert_eq!(
+        keycloak.events("LOGIN", "alice").await,
+        1,
+        "healed without a new sign-in"
+    );
     assert_eq!(keycloak.events("REFRESH_TOKEN_ERROR", "alice").await, 0);
 }
 
 async fn scene(keycloak: &Keycloak, client: &str) -> Scene {
-    let mut scene = Scene::without_gateway(|setup| of_keycloak(setup, keycloak, client)).await;
+    let mut scene = Scene::without_gateway(|setup| keycloak.configure(setup, client)).await;
     scene.start_gateway();
     scene
-}
-
-/// The standard configuration with Keycloak in the development provider's place.
-fn of_keycloak(setup: &mut Setup, keycloak: &Keycloak, client: &str) {
-    let issuer = format!(
-        "issuer        = \"{}\"\ndiscovery_url = \"{}\"",
-        keycloak.issuer(),
-        keycloak.back_channel()
-    );
-    setup
-        .replace("issuer        = \"http://localhost:$IDP\"", &issuer)
-        .replace("\"gateway\"", &format!("\"{client}\""))
-        .replace("{ file = \"$DIR/client_secret\" }", "\"gateway-secret\"")
-        .replace("[session]", "[session]\nrefresh_before   = \"1s\"");
-    setup.clock = Clock::System;
-}
-
-async fn spawn(scene: &Scene) -> Child {
-    scene.spawn_gateway().await
 }
 
 /// Opens a page, fills in Keycloak's form, and ends up on the page.
@@ -219,12 +240,21 @@ fn asks_for_a_password(page: &Page) -> bool {
 /// No JSON Web Token, and no part of one, in anything that came from the gateway or from the application behind it.
 fn assert_no_token_in(browser: &Browser) {
     let received = browser.received();
-    let origin = browser.base().origin().ascii_serialization();
-    let ours = received.split("\nhttp").filter(|answer| origin.ends_with(answer_origin(answer)));
+    let ours = received
+        .split("\nhttp")
+        .filter(|answer| format!("http{answer}").starts_with(browser.base().as_str()));
     let mut looked_at = 0;
     for answer in ours {
         looked_at += 1;
-        assert!(!answer.contains("eyJ"), "a token reached the browser: http{answer}");
+        assert!(
+            !has_token(answer),
+            "a token reached the browser:\nhttp{answer}"
+        );
     }
     assert!(looked_at > 0);
+}
+
+/// The beginning of a signed or encrypted token's header, or of its claims.
+fn has_token(text: &str) -> bool {
+    text.contains("eyJhbGciOi") || text.contains(".eyJ")
 }

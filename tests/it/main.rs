@@ -15,5 +15,7 @@
 
 mod support;
 
+mod chromium;
+mod keycloak;
 mod provider;
 mod story;

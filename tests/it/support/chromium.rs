@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 
 use chromiumoxide::cdp::browser_protocol::emulation::MediaFeature;
 use chromiumoxide::cdp::browser_protocol::network::Cookie;
+use chromiumoxide::cdp::browser_protocol::page::{
+    GetNavigationHistoryParams, GetNavigationHistoryReturns, NavigateToHistoryEntryParams,
+};
 use chromiumoxide::page::ScreenshotParams;
 use chromiumoxide::{Browser, BrowserConfig, Page};
 use futures_util::StreamExt;
@@ -131,10 +134,34 @@ impl Tab {
         self.page.get_cookies().await.unwrap()
     }
 
-    /// The back button.
-    pub async fn back(&self) {
-        let _ = self.page.evaluate_expression("history.back()").await;
-        self.page.wait_for_navigation().await.unwrap();
+    /// How many things there are to press.
+    pub async fn buttons(&self) -> usize {
+        self.script("document.querySelectorAll('main a, main button').length")
+            .await
+    }
+
+    /// Presses the back button and waits for the page before; false where there is none.
+    pub async fn back(&self) -> bool {
+        let history = self.history().await;
+        let before = history.current_index - 1;
+        let Ok(index) = usize::try_from(before) else {
+            return false;
+        };
+        let entry = history.entries[index].id;
+        let go = NavigateToHistoryEntryParams::new(entry);
+        self.page.execute(go).await.unwrap();
+        let begun = Instant::now();
+        while self.history().await.current_index != before {
+            assert!(begun.elapsed() < PATIENCE, "the back button does nothing");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        self.until("true").await;
+        true
+    }
+
+    async fn history(&self) -> GetNavigationHistoryReturns {
+        let asked = GetNavigationHistoryParams::default();
+        self.page.execute(asked).await.unwrap().result
     }
 
     /// Photographs the whole page, light and dark, into `target/screenshots`.

@@ -57,7 +57,7 @@ impl Jar {
     pub fn line(&self, to: &Url, sending: Sending, clock: &Clock) -> Option<String> {
         let mut due: Vec<&Cookie> = self.cookies.iter().collect();
         due.retain(|cookie| cookie.host == to.host_str().unwrap_or_default());
-        due.retain(|cookie| !cookie.secure || to.scheme() == "https");
+        due.retain(|cookie| !cookie.secure || trustworthy(to));
         due.retain(|cookie| path_matches(to.path(), &cookie.path));
         due.retain(|cookie| cookie.expires.is_none_or(|expires| expires > clock.now()));
         due.retain(|cookie| goes(cookie.same_site, sending));
@@ -147,7 +147,7 @@ fn parse(line: &str, from: &Url, clock: &Clock) -> Result<Cookie, &'static str> 
 
 fn check_prefixes(cookie: &Cookie, from: &Url, domain: bool) -> Result<(), &'static str> {
     let name = cookie.name.to_ascii_lowercase();
-    if cookie.secure && from.scheme() != "https" {
+    if cookie.secure && !trustworthy(from) {
         return Err("Secure over http");
     }
     if cookie.same_site == SameSite::None && !cookie.secure {
@@ -160,6 +160,11 @@ fn check_prefixes(cookie: &Cookie, from: &Url, domain: bool) -> Result<(), &'sta
         return Err("__Host- without Secure, with Domain, or without Path=/");
     }
     Ok(())
+}
+
+/// Browsers take localhost for safe without TLS too; Keycloak's `Secure` cookies over http count on it.
+fn trustworthy(url: &Url) -> bool {
+    url.scheme() == "https" || url.host_str() == Some("localhost")
 }
 
 fn same_site(value: &str) -> SameSite {

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+use super::scene::Setup;
+
 const VERSION: &str = "26.7.3";
 const REALM: &str = "tidegate";
 
@@ -133,6 +135,20 @@ impl Keycloak {
     /// The realm, as the gateway reaches it: `discovery_url`.
     pub fn back_channel(&self) -> String {
         format!("http://127.0.0.1:{}/realms/{REALM}", self.port)
+    }
+
+    /// Puts it in the development provider's place in a scene's configuration.
+    pub fn configure(&self, setup: &mut Setup, client: &str) {
+        let reached = format!(
+            "issuer        = \"{}\"\ndiscovery_url = \"{}\"",
+            self.issuer(),
+            self.back_channel()
+        );
+        setup
+            .replace("issuer        = \"http://localhost:$IDP\"", &reached)
+            .replace("\"gateway\"", &format!("\"{client}\""))
+            .replace("{ file = \"$DIR/client_secret\" }", "\"gateway-secret\"")
+            .replace("[session]", "[session]\nrefresh_before   = \"1s\"");
     }
 
     /// How many events of one kind (`LOGIN`, `REFRESH_TOKEN`, `LOGOUT`...) Keycloak has recorded of a user.

@@ -1,0 +1,233 @@
+//! The story in a real browser, which keeps rules of its own: cookie prefixes, content security policies, the back
+//! button. Every page is photographed, light and dark, into `target/screenshots`.
+
+use http::StatusCode;
+use tidegate::demo::http::reply;
+
+use crate::support::chromium::{Chromium, Tab};
+use crate::support::keycloak::Keycloak;
+use crate::support::{MINUTE, Person, Scene};
+
+#[tokio::test]
+#[ignore = "needs Chromium: run ./test"]
+async fn signing_in_working_and_signing_out() {
+    let scene = scene().await;
+    let chromium = Chromium::start().await;
+
+    let tab = chromium.open(&at(&scene, "/reports?year=2026")).await;
+    tab.until("document.querySelector('button[value=alice]')")
+        .await;
+    tab.photograph("development-idp").await;
+    tab.click("button[value=alice]").await;
+    tab.until("location.pathname + location.search === '/reports?year=2026'")
+        .await;
+    assert!(tab.text().await.contains("u-alice"));
+    tab.photograph("application").await;
+    assert_scripts_find_nothing(&tab).await;
+    assert_one_good_cookie(&tab).await;
+
+    scene.clock.advance(6 * MINUTE);
+    tab.goto(&at(&scene, "/reports")).await;
+    assert!(tab.text().await.contains("u-alice"));
+    assert_eq!(
+        scene.idp.journal().refreshes,
+        1,
+        "swapped, and nobody saw it"
+    );
+
+    sign_out(&tab, &scene).await;
+    let text = tab.text().await;
+    assert!(!text.contains("u-alice"), "{text}");
+    assert!(tab.cookies().await.is_empty());
+    assert_back_shows_nothing_protected(&tab).await;
+    chromium.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: run ./test"]
+async fn signing_in_at_keycloak_and_out_again() {
+    let keycloak = Keycloak::shared().await;
+    let scene = of_keycloak(&keycloak).await;
+    let chromium = Chromium::start().await;
+
+    let tab = chromium.open(&at(&scene, "/reports")).await;
+    tab.until("document.querySelector('#kc-form-login')").await;
+    tab.photograph("keycloak-login").await;
+    tab.fill("#username", "erin").await;
+    tab.fill("#password", "erin").await;
+    tab.click("#kc-login").await;
+    tab.until("location.pathname === '/reports'").await;
+    assert_scripts_find_nothing(&tab).await;
+    assert_one_good_cookie(&tab).await;
+    assert_eq!(keycloak.sessions_of("erin").await, 1);
+
+    sign_out(&tab, &scene).await;
+    assert_eq!(keycloak.sessions_of("erin").await, 0);
+    assert_back_shows_nothing_protected(&tab).await;
+    tab.goto(&at(&scene, "/reports")).await;
+    tab.until("document.querySelector('#kc-form-login')").await;
+    chromium.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: run ./test"]
+async fn a_script_on_a_page_of_an_ended_session_gets_401_and_no_redirect() {
+    let scene = scene().await;
+    let chromium = Chromium::start().await;
+    let tab = signed_in(&chromium, &scene, "bob").await;
+    assert_eq!(fetch(&tab, "/api/numbers").await, "200 as asked");
+
+    scene
+        .idp
+        .end_sessions_of(Person::named("bob").unwrap())
+        .await;
+
+    assert_eq!(fetch(&tab, "/api/numbers").await, "401 as asked");
+    assert_eq!(fetch(&tab, "/reports").await, "401 as asked");
+    chromium.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: run ./test"]
+async fn every_refusal_is_a_page_that_says_what_to_do() {
+    let scene = scene().await;
+    let chromium = Chromium::start().await;
+    let tab = signed_in(&chromium, &scene, "bob").await;
+
+    tab.goto(&at(&scene, "/admin/")).await;
+    tab.photograph("forbidden").await;
+    assert_eq!(tab.buttons().await, 3);
+
+    tab.goto(&at(&scene, "/oauth2/callback?state=unknown&code=unknown"))
+        .await;
+    tab.photograph("sign-in-failed").await;
+    assert!(tab.buttons().await >= 1);
+
+    scene.upstream.go_down();
+    tab.goto(&at(&scene, "/reports")).await;
+    tab.photograph("application-down").await;
+    scene.upstream.come_up();
+
+    scene.idp.go_down();
+    scene.clock.advance(6 * MINUTE);
+    tab.goto(&at(&scene, "/reports")).await;
+    tab.photograph("provider-down").await;
+    scene.idp.come_up();
+    chromium.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: run ./test"]
+async fn with_two_providers_people_choose() {
+    let scene = Scene::with(|setup| {
+        let other = "[idp.other]\nlabel = \"Partners\"\nissuer = \"http://localhost:1\"\nclient_id = \"gateway\"\n\
+             client_secret = { file = \"$DIR/client_secret\" }\naccess_token = { audience = [\"apps\"] }\n[session]";
+        setup.replace("[session]", other);
+    })
+    .await;
+    let chromium = Chromium::start().await;
+    let tab = chromium.open(&at(&scene, "/reports")).await;
+    tab.photograph("choose-a-provider").await;
+    let text = tab.text().await;
+    assert!(
+        text.contains("Development") && text.contains("Partners"),
+        "{text}"
+    );
+    chromium.close().await;
+}
+
+/// The standard scene, with an application that has a page for people.
+async fn scene() -> Scene {
+    let scene = Scene::start().await;
+    show_pages(&scene);
+    scene
+}
+
+async fn of_keycloak(keycloak: &Keycloak) -> Scene {
+    let mut scene = Scene::without_gateway(|setup| keycloak.configure(setup, "gateway")).await;
+    scene.start_gateway();
+    show_pages(&scene);
+    scene
+}
+
+fn show_pages(scene: &Scene) {
+    scene.upstream.say(|arrived| {
+        let page = format!(
+            "<!doctype html><title>Reports</title><h1>Reports</h1><p>You are {}.",
+            arrived.header("x-forwarded-user")
+        );
+        let asked = arrived.header("accept").contains("text/html");
+        asked.then(|| reply(StatusCode::OK, "text/html; charset=utf-8", page))
+    });
+}
+
+fn at(scene: &Scene, path: &str) -> String {
+    scene.url().join(path).unwrap().into()
+}
+
+async fn signed_in(chromium: &Chromium, scene: &Scene, person: &str) -> Tab {
+    let tab = chromium.open(&at(scene, "/reports")).await;
+    let button = format!("button[value={person}]");
+    tab.until(&format!("document.querySelector('{button}')"))
+        .await;
+    tab.click(&button).await;
+    tab.until("location.pathname === '/reports'").await;
+    tab
+}
+
+async fn sign_out(tab: &Tab, scene: &Scene) {
+    tab.goto(&at(scene, "/oauth2/sign_out")).await;
+    tab.photograph("sign-out").await;
+    tab.click("button[type=submit]").await;
+    tab.until("location.pathname === '/oauth2/signed_out'")
+        .await;
+    tab.photograph("signed-out").await;
+}
+
+/// What a script of the site, and so also one that an attacker got into it, can read.
+async fn assert_scripts_find_nothing(tab: &Tab) {
+    let found: String = tab
+        .script("document.cookie + JSON.stringify(localStorage) + JSON.stringify(sessionStorage)")
+        .await;
+    assert_eq!(found, "{}{}");
+}
+
+async fn assert_one_good_cookie(tab: &Tab) {
+    let cookies = tab.cookies().await;
+    let ours: Vec<_> = cookies
+        .iter()
+        .filter(|c| c.name.starts_with("__"))
+        .collect();
+    assert_eq!(ours.len(), 1, "{ours:?}");
+    let cookie = ours[0];
+    assert_eq!(cookie.name, "__Host-tidegate");
+    assert!(cookie.http_only && cookie.secure, "{cookie:?}");
+    assert_eq!(
+        (cookie.path.as_str(), cookie.domain.as_str()),
+        ("/", "localhost")
+    );
+    assert!(cookie.value.len() <= 64, "an opaque id");
+}
+
+/// The status that a page's own script gets, and whether it was led elsewhere.
+async fn fetch(tab: &Tab, path: &str) -> String {
+    let script = format!(
+        "fetch('{path}').then(r => r.status + (r.redirected ? ' redirected' : ' as asked'), e => '' + e)"
+    );
+    tab.script(&script).await
+}
+
+/// All the way back, page by page: none of them may be shown again.
+async fn assert_back_shows_nothing_protected(tab: &Tab) {
+    for _ in 0..6 {
+        if !tab.back().await {
+            break;
+        }
+        let text = tab.text().await;
+        assert!(
+            !text.contains("You are"),
+            "{} shows: {text}",
+            tab.url().await
+        );
+    }
+}
