@@ -646,3 +646,55 @@ async fn answers_are_never_mixed_up() {
     }
     assert!(pool.inner.idle.len() <= 20);
 }
+
+/// Counts how often a future is polled.
+async fn polls<T>(future: impl Future<Output = T>) -> (usize, T) {
+    let mut future = std::pin::pin!(future);
+    let mut count = 0;
+    let done = std::future::poll_fn(|cx| {
+        count += 1;
+        future.as_mut().poll(cx)
+    })
+    .await;
+    (count, done)
+}
+
+/// No task is woken for nothing: once to write the request, once to read the answer. Nor is the one that used the connection
+/// before.
+#[tokio::test]
+async fn a_request_on_an_idle_connection_takes_two_polls() {
+    let upstream = Upstream::start().await;
+    let pool: Pool = upstream.pool();
+    let serving = tokio::spawn(async move {
+        let mut peer = upstream.accept().await;
+        for _ in 0..5 {
+            peer.request().await;
+            peer.say(OK).await;
+        }
+        peer.request().await;
+        peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .await;
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            peer.say("2\r\nok\r\n").await;
+        }
+        peer.say("0\r\n\r\n").await;
+        peer
+    });
+    let ask = async || text(pool.send(get("/")).await.unwrap()).await;
+    ask().await;
+    for _ in 0..4 {
+        // On a task of its own, so that only its own wake-ups are counted.
+        let pool = pool.clone();
+        let ask = async move { text(pool.send(get("/")).await.unwrap()).await };
+        let (count, answer) = tokio::spawn(polls(ask)).await.unwrap();
+        assert_eq!((count, &*answer), (2, "ok"));
+    }
+    let asking = pool.clone();
+    let ask = async move { text(asking.send(get("/")).await.unwrap()).await };
+    let (count, answer) = tokio::spawn(polls(ask)).await.unwrap();
+    assert_eq!(answer, "okokokokok");
+    assert!(count <= 8, "{count} polls for a head and five frames");
+    assert_eq!(pool.inner.idle.len(), 1);
+    serving.await.unwrap();
+}

@@ -1,5 +1,6 @@
 //! The gateway's own cookies: never to an upstream, never from one.
 
+use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue};
 
@@ -26,21 +27,28 @@ impl OwnCookies {
         }
     }
 
-    /// Takes ours out of a request; the others stay byte for byte.
+    /// Takes ours out of a request; the others stay byte for byte, but in one header: HTTP/2 may have them in several, HTTP/1.1
+    /// may not (RFC 9113 section 8.2.3).
     pub(super) fn withhold(&self, headers: &mut HeaderMap) {
         let ours = |value: &HeaderValue| pairs(value).any(|pair| self.owns(name(pair)));
-        if !headers.get_all(COOKIE).iter().any(ours) {
+        let all = headers.get_all(COOKIE);
+        if all.iter().nth(1).is_none() && !all.iter().any(ours) {
             return;
         }
-        let kept: Vec<HeaderValue> = headers
+        let kept: Vec<Vec<u8>> = headers
             .get_all(COOKIE)
             .iter()
             .filter_map(|value| self.without_ours(value))
             .collect();
-        replace(headers, &COOKIE, kept);
+        headers.remove(COOKIE);
+        if !kept.is_empty()
+            && let Ok(cookie) = HeaderValue::from_maybe_shared(Bytes::from(kept.join(&b"; "[..])))
+        {
+            headers.insert(COOKIE, cookie);
+        }
     }
 
-    fn without_ours(&self, value: &HeaderValue) -> Option<HeaderValue> {
+    fn without_ours(&self, value: &HeaderValue) -> Option<Vec<u8>> {
         let mut kept: Vec<u8> = Vec::with_capacity(value.len());
         for pair in pairs(value).filter(|pair| !self.owns(name(pair))) {
             if !kept.is_empty() {
@@ -52,10 +60,7 @@ impl OwnCookies {
                 pair
             });
         }
-        if kept.trim_ascii().is_empty() {
-            return None;
-        }
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(kept)).ok()
+        (!kept.trim_ascii().is_empty()).then_some(kept)
     }
 
     /// Takes out of a response what would set a cookie of ours.
@@ -70,14 +75,10 @@ impl OwnCookies {
             .filter(|value| !ours(value))
             .cloned()
             .collect();
-        replace(headers, &SET_COOKIE, kept);
-    }
-}
-
-fn replace(headers: &mut HeaderMap, name: &http::HeaderName, values: Vec<HeaderValue>) {
-    headers.remove(name);
-    for value in values {
-        headers.append(name.clone(), value);
+        headers.remove(SET_COOKIE);
+        for value in kept {
+            headers.append(SET_COOKIE, value);
+        }
     }
 }
 

@@ -174,3 +174,154 @@ fn bit(folded: u8) -> u64 {
     };
     1 << at
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::forward::headers::strip_request;
+    use http::{HeaderMap, HeaderValue};
+
+    fn guard() -> Guard {
+        Guard::new(
+            [
+                HeaderName::from_static("x-user"),
+                HeaderName::from_static("9-lives"),
+            ]
+            .iter(),
+        )
+    }
+
+    /// As CGI and WSGI name headers, and as carelessly as anyone might.
+    fn folded(name: &str) -> String {
+        name.to_ascii_lowercase()
+            .replace(|c: char| !c.is_ascii_alphanumeric(), "")
+    }
+
+    fn is_protected(name: &str) -> bool {
+        let folded = folded(name);
+        let own = folded == "xuser" || folded == "9lives";
+        let look_alike = STANDARD
+            .iter()
+            .any(|s| s.as_str() != name && self::folded(s.as_str()) == folded);
+        own || look_alike
+            || NAMES.contains(&&*folded)
+            || FAMILIES.iter().any(|family| folded.starts_with(family))
+    }
+
+    /// A protected name or an innocent one, with other cases and separators put in anywhere.
+    fn disguised() -> impl Strategy<Value = String> {
+        let names: Vec<&str> = NAMES
+            .into_iter()
+            .chain(FAMILIES)
+            .chain([
+                "xuser",
+                "9lives",
+                "authorization",
+                "contentlength",
+                "accept",
+                "xpoweredby",
+                "x",
+            ])
+            .collect();
+        let ends = prop::sample::select(vec!["", "", "for", "user", "s", "-"]);
+        (prop::sample::select(names), ends, any::<u64>()).prop_map(|(name, end, bits)| {
+            let mut out = String::new();
+            for (at, c) in name.chars().chain(end.chars()).enumerate() {
+                let bits = bits.rotate_left(u32::try_from(at).unwrap() * 5);
+                out.extend(['-', '_', '.', '~', '!'].get(usize::try_from(bits % 16).unwrap()));
+                out.push(if bits & 16 == 0 {
+                    c
+                } else {
+                    c.to_ascii_uppercase()
+                });
+            }
+            out
+        })
+    }
+
+    proptest! {
+        /// Whatever a client sends and nominates, nothing that an upstream could take for ours comes through, and nothing
+        /// innocent is lost.
+        #[test]
+        fn nothing_protected_comes_through(
+            names in prop::collection::vec(disguised(), 0..8),
+            nominated in disguised(),
+        ) {
+            let mut headers = HeaderMap::new();
+            for name in &names {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                headers.append(name, HeaderValue::from_static("eve"));
+            }
+            headers.append("connection", HeaderValue::try_from(&nominated).unwrap());
+            let before = headers.clone();
+            strip_request(&mut headers, &guard(), Source::Stranger);
+            for name in headers.keys() {
+                prop_assert!(!is_protected(name.as_str()), "{name} came through");
+            }
+            let hop = |name: &str| {
+                name.eq_ignore_ascii_case(&nominated)
+                    || ["connection", "expect", "upgrade", "transfer-encoding", "proxy-authorization"].contains(&name)
+            };
+            for name in before.keys().filter(|name| !hop(name.as_str())) {
+                let kept = headers.contains_key(name);
+                prop_assert!(kept || is_protected(name.as_str()), "{name} was lost");
+            }
+        }
+    }
+
+    #[test]
+    fn what_browsers_and_applications_send_passes() {
+        for name in [
+            "accept",
+            "accept-encoding",
+            "accept-language",
+            "authorization",
+            "cache-control",
+            "content-type",
+            "cookie",
+            "dnt",
+            "host",
+            "if-none-match",
+            "origin",
+            "range",
+            "referer",
+            "sec-fetch-mode",
+            "te",
+            "trailer",
+            "user-agent",
+            "x-csrf",
+            "x-csrf-token",
+            "x-requested-with",
+            "x-api-key",
+            "x-custom",
+            "x_custom",
+            "traceid",
+            "tracestate",
+            "x-users",
+            "front-end-https",
+        ] {
+            assert!(guard().passes(name, Source::Stranger), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_proxy_may_say_only_what_proxies_say() {
+        for name in OF_TRUSTED {
+            assert!(guard().passes(name, Source::TrustedProxy), "{name}");
+            assert!(!guard().passes(name, Source::Stranger), "{name}");
+        }
+        for name in [
+            "x-user",
+            "x-forwarded-user",
+            "x_forwarded_for",
+            "x-original-url",
+            "content_length",
+        ] {
+            assert!(!guard().passes(name, Source::TrustedProxy), "{name}");
+        }
+    }
+}

@@ -148,3 +148,102 @@ fn element(text: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn filled(template: &str, access: &Value, id: &Value, groups: &[&str]) -> Option<String> {
+        let groups: Vec<Arc<str>> = groups.iter().map(|group| Arc::from(*group)).collect();
+        let claims = Claims {
+            access: access.as_object().unwrap(),
+            id: id.as_object(),
+            groups: &groups,
+        };
+        let value = fill(&Template::parse(template).unwrap(), claims)?;
+        Some(String::from_utf8(value.as_bytes().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn templates_are_filled() {
+        let access = json!({
+            "sub": "alice", "n": 7, "yes": true, "nothing": null, "empty": "", "list": ["a", 1, "b"], "none": [],
+            "org": { "team": { "name": "blue" } }, "https://example.com/role": "chief", "name": "Zoë",
+        });
+        let id = json!({ "sub": "other", "email": "a@example.com", "nothing": "something" });
+        let table = [
+            ("{sub}", Some("alice")),
+            ("{email}", Some("a@example.com")),
+            ("{nothing}", Some("something")),
+            ("u={sub};e={email}", Some("u=alice;e=a@example.com")),
+            ("{n}", Some("7")),
+            ("{yes}", Some("true")),
+            ("{list}", Some("a,1,b")),
+            ("{groups}", Some("x,y")),
+            ("{org.team.name}", Some("blue")),
+            ("{https://example.com/role}", Some("chief")),
+            ("{name}", Some("Zoë")),
+            ("fixed", Some("fixed")),
+            ("{empty}", None),
+            ("{none}", None),
+            ("{org}", None),
+            ("{org.team.nobody}", None),
+            ("{absent}", None),
+            ("a {absent}", None),
+        ];
+        for (template, expected) in table {
+            assert_eq!(
+                filled(template, &access, &id, &["x", "y"]).as_deref(),
+                expected,
+                "{template}"
+            );
+        }
+    }
+
+    /// What a person can choose must not become another person's name, or another group.
+    #[test]
+    fn a_value_is_itself_or_nothing() {
+        for name in [
+            "al\r\nice",
+            "alice\0",
+            "alice ",
+            " alice",
+            "alice\t",
+            "al\u{85}ice",
+            "al\x7fice",
+            "\u{a0}alice",
+        ] {
+            let access = json!({ "sub": name });
+            assert_eq!(filled("{sub}", &access, &json!({}), &[]), None, "{name:?}");
+        }
+        let table = [
+            (vec!["a,admins"], Some("a%2Cadmins")),
+            (vec!["a%2Cadmins"], Some("a%252Cadmins")),
+            (vec!["CN=a,DC=b", "c"], Some("CN=a%2CDC=b,c")),
+            (vec!["a\r\nX: y"], Some("a%0D%0AX: y")),
+            (vec![" admins ", "é"], Some("%20admins%20,é")),
+            (vec!["", "b"], Some("b")),
+            (vec![], None),
+        ];
+        for (groups, expected) in table {
+            let found = filled("{groups}", &json!({}), &json!({}), &groups);
+            assert_eq!(found.as_deref(), expected, "{groups:?}");
+            // The same where they come as a claim.
+            let found = filled("{list}", &json!({ "list": groups }), &json!({}), &[]);
+            assert_eq!(found.as_deref(), expected, "{groups:?}");
+        }
+    }
+
+    #[test]
+    fn a_template_is_checked() {
+        for bad in ["{", "{a", "{}", "}", "a}", "{a}}", "{{a}", "{a{b}}"] {
+            assert!(Template::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

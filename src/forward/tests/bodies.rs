@@ -107,6 +107,17 @@ async fn a_malformed_body_is_the_clients_fault() {
         server.head().await;
         client.say(broken).await;
         assert_eq!(client.head().await.status(), "400", "{broken:?}");
+        // The upstream must not take it for whole.
+        let mut rest = Vec::new();
+        server
+            .stream
+            .read_to_end(&mut rest)
+            .await
+            .unwrap_or_default();
+        assert!(
+            !String::from_utf8_lossy(&rest).contains("0\r\n\r\n"),
+            "{broken:?}"
+        );
     }
 }
 

@@ -253,9 +253,9 @@ async fn cookies_are_sorted_out() {
         let head = seen_by_upstream(|setup| setup, &format!("{GET}Cookie: {sent}\n\n")).await;
         assert_eq!(head.only("cookie"), expected, "{sent}");
     }
-    let two = format!("{GET}Cookie: a=1\nCookie: __Host-tidegate=x\n\n");
-    let head = seen_by_upstream(|setup| setup, &two).await;
-    assert_eq!(head.all("cookie"), ["a=1"]);
+    let several = format!("{GET}Cookie: a=1\nCookie: __Host-tidegate=x\nCookie: b=2; c=3\n\n");
+    let head = seen_by_upstream(|setup| setup, &several).await;
+    assert_eq!(head.all("cookie"), ["a=1; b=2; c=3"]);
 }
 
 #[tokio::test]
