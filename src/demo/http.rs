@@ -227,7 +227,7 @@ pub fn page(status: StatusCode, html: String) -> Response<Body> {
     headers.insert(
         header::CONTENT_SECURITY_POLICY,
         HeaderValue::from_static(
-            "default-src 'none'; style-src 'self'; form-action 'self' http: https:; \
+            "default-src 'none'; img-src data:; style-src 'self'; form-action 'self' http: https:; \
              frame-ancestors 'none'; base-uri 'none'",
         ),
     );
@@ -244,7 +244,7 @@ pub fn page(status: StatusCode, html: String) -> Response<Body> {
 
 /// Fills the `{{slots}}` of a template; every value is escaped unless its name ends in `_html`.
 pub fn fill(template: &str, values: &[(&str, &str)]) -> String {
-    let mut out = template.to_owned();
+    let mut out = template.replace("{{mark_html}}", include_str!("../pages/mark.svg"));
     for (name, value) in values {
         let value = if name.ends_with("_html") {
             (*value).to_owned()
@@ -373,7 +373,10 @@ pub fn style() -> Response<Body> {
     let mut response = reply(
         StatusCode::OK,
         "text/css; charset=utf-8",
-        include_str!("pages/style.css"),
+        concat!(
+            include_str!("../pages/style.css"),
+            include_str!("pages/style.css")
+        ),
     );
     response.headers_mut().insert(
         header::CACHE_CONTROL,

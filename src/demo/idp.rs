@@ -32,7 +32,7 @@ pub use self::people::{PEOPLE, Person};
 
 use self::grants::{Authorized, Grants, Sso};
 use self::keys::Keys;
-use super::http::{Answer, Body, Server, Service, json, reply, style};
+use super::http::{Answer, Body, Port, Server, Service, json, reply, style};
 use crate::clock::Clock;
 
 /// The cookie of a browser's session here.
@@ -51,8 +51,6 @@ const SCOPES: [&str; 7] = [
 /// How a development identity provider is set up.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The port; 0 takes any.
-    pub port: u16,
     /// The time, shared with the gateway so that both can be moved.
     pub clock: Clock,
     /// What signs.
@@ -74,7 +72,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            port: 0,
             clock: Clock::System,
             algorithm: Algorithm::default(),
             access_token_typ: "at+jwt",
@@ -128,11 +125,19 @@ impl Idp {
     /// # Errors
     /// When the port or the keys can't be had.
     pub async fn start(options: Options) -> Result<Self, Error> {
+        let port = super::http::reserve(0).map_err(Error::Listen)?;
+        Self::start_on(port, options).await
+    }
+
+    /// Starts one on the current runtime, on a port that was taken before.
+    ///
+    /// # Errors
+    /// When the keys can't be had.
+    pub async fn start_on(port: Port, options: Options) -> Result<Self, Error> {
         let keys = tokio::task::spawn_blocking(Keys::new)
             .await
             .map_err(|_| Error::Keys)?
             .map_err(|_| Error::Keys)?;
-        let port = super::http::reserve(options.port).map_err(Error::Listen)?;
         let provider = Arc::new(Provider {
             issuer: format!("http://localhost:{}", port.number()),
             clients: Mutex::new(options.clients.clone()),

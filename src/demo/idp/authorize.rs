@@ -409,7 +409,7 @@ fn objection(params: &Params) -> Option<(&'static str, &'static str)> {
 fn button(person: &Person, hint: &str) -> String {
     let hinted = hint == person.name || hint == person.email() || hint == person.subject;
     format!(
-        "<button class=\"person{}\" name=\"person\" value=\"{}\"><strong>{}</strong><small>{}</small></button>\n",
+        "<button class=\"button person{}\" name=\"person\" value=\"{}\"><strong>{}</strong><small>{}</small></button>\n",
         if hinted { " hinted" } else { "" },
         person.name,
         escape(person.full_name),
@@ -421,7 +421,7 @@ fn button(person: &Person, hint: &str) -> String {
 fn form_post<'a>(to: &str, params: impl Iterator<Item = (&'a str, &'a str)>) -> Response<Body> {
     let inputs = hidden(params);
     let form = format!(
-        "<form method=\"post\" action=\"{}\">{inputs}<button class=\"primary\">Continue</button></form>",
+        "<form method=\"post\" action=\"{}\">{inputs}<button class=\"button\">Continue</button></form>",
         escape(to)
     );
     show("You are signed in", "Go on to where you came from.", &form)

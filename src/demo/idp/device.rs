@@ -148,8 +148,8 @@ impl Provider {
 pub(super) fn show_approval(user_code: &str, client: &str) -> Response<Body> {
     let form = format!(
         "<form method=\"post\" action=\"/device\"><input type=\"hidden\" name=\"user_code\" value=\"{}\">\
-         <button class=\"primary\" name=\"decision\" value=\"yes\">Yes, sign it in</button> \
-         <button name=\"decision\" value=\"no\">No</button></form>",
+         <button class=\"button\" name=\"decision\" value=\"yes\">Yes, sign it in</button> \
+         <button class=\"button plain\" name=\"decision\" value=\"no\">No</button></form>",
         escape(user_code)
     );
     let text = format!("{client} on a device that shows {user_code} wants to act for you.");
@@ -160,7 +160,7 @@ fn ask_for_code(user_code: &str) -> Response<Body> {
     let form = format!(
         "<form method=\"post\" action=\"/device\">\
          <input type=\"text\" name=\"user_code\" aria-label=\"Code\" autocomplete=\"off\" required value=\"{}\">\
-         <button class=\"primary\">Go on</button></form>",
+         <button class=\"button\">Go on</button></form>",
         escape(user_code)
     );
     show(

@@ -100,7 +100,7 @@ impl Provider {
         let inputs = hidden(names.filter_map(|name| Some((name, params.find(name)?))));
         let form = format!(
             "<form method=\"post\" action=\"/end_session/confirm\">{inputs}\
-             <button class=\"primary\">Sign out</button></form>"
+             <button class=\"button\">Sign out</button></form>"
         );
         show(
             "Sign out?",

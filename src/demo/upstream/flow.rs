@@ -95,7 +95,7 @@ pub(super) fn script() -> Response<Body> {
 /// Lets a page run that script.
 pub(super) fn with_script(mut response: Response<Body>) -> Response<Body> {
     let policy = HeaderValue::from_static(
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+        "default-src 'none'; img-src data:; style-src 'self'; script-src 'self'; connect-src 'self'; \
          form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     );
     let headers = response.headers_mut();
