@@ -171,13 +171,11 @@ where
     }
 }
 
-/// No timer: [`Watch`] has one for the whole connection, where hyper would set one for each request.
+/// No timer: [`Watch`] has one for the whole connection, where hyper would set one for each request. No `pipeline_flush`: it
+/// keeps every answer back while anything behind its request is unread, such as the 400 to a head that can't be read.
 fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder
-        .header_read_timeout(None)
-        .max_buf_size(64 * KIB)
-        .pipeline_flush(true);
+    builder.header_read_timeout(None).max_buf_size(64 * KIB);
     builder
 }
 
