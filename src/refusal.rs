@@ -104,6 +104,9 @@ impl Refusals {
             (Wants::Problem, _) => problem(&row, asker, &place),
         };
         self.complete(response.headers_mut(), &row);
+        if let Refusal::Target(_) = refusal {
+            response.extensions_mut().insert(target::Unsound);
+        }
         if asker.is_head() {
             *response.body_mut() = String::new();
         }

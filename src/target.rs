@@ -45,6 +45,11 @@ pub enum Error {
     Method,
 }
 
+/// Marks the answer to a request that was refused here: where it ends can't be trusted, so nothing more is read from its
+/// HTTP/1 connection (RFC 9112 section 9.6).
+#[derive(Clone, Copy, Debug)]
+pub struct Unsound;
+
 impl Target {
     /// Reads the head of a request, or refuses it.
     ///

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -24,6 +25,7 @@ use super::Handler;
 use super::pulse::{Counted, Pulse, Wire};
 use super::watch::{Draining, Limits, Speaks, Verdict, Watch};
 use crate::peer::Peer;
+use crate::target::Unsound;
 
 const KIB: usize = 1024;
 
@@ -143,7 +145,12 @@ async fn answer<H: Handler>(
     request: Request<Incoming>,
 ) -> Result<Response<Counted<H::Body>>, Infallible> {
     let under_way = shared.pulse.begin();
-    let response = shared.handler.handle(&shared.peer, request).await;
+    let version = request.version();
+    let mut response = shared.handler.handle(&shared.peer, request).await;
+    if version < Version::HTTP_2 && response.extensions().get::<Unsound>().is_some() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
     Ok(response.map(|body| Counted { body, under_way }))
 }
 
@@ -175,7 +182,10 @@ where
 /// keeps every answer back while anything behind its request is unread, such as the 400 to a head that can't be read.
 fn http1() -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.header_read_timeout(None).max_buf_size(64 * KIB);
+    builder
+        .header_read_timeout(None)
+        .max_header_size(64 * KIB)
+        .max_buf_size(64 * KIB);
     builder
 }
 

@@ -44,6 +44,9 @@ impl Handler for Redirect {
         let (head, _) = request.into_parts();
         let mut response = Response::new(Empty::new());
         let location = Target::read(&head, peer).map(|target| self.location(&target));
+        if location.is_err() {
+            response.extensions_mut().insert(target::Unsound);
+        }
         *response.status_mut() = match location {
             Ok(Some(location)) => {
                 response.headers_mut().insert(LOCATION, location);

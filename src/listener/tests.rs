@@ -98,7 +98,9 @@ impl Handler for Site {
                 target::Error::Misdirected => StatusCode::MISDIRECTED_REQUEST,
                 target::Error::Method => StatusCode::METHOD_NOT_ALLOWED,
             };
-            return say(status, error.to_string());
+            let mut response = say(status, error.to_string());
+            response.extensions_mut().insert(target::Unsound);
+            return response;
         }
         match &*path {
             "/peer" => say(StatusCode::OK, format!("{peer:?}")),

@@ -167,3 +167,136 @@ async fn framing_with_two_meanings_is_refused_and_nothing_behind_it_is_read() {
         );
     }
 }
+
+/// RFC 9112 section 6.1: the length is dropped, the coding obeyed, and the connection closed after the answer. RFC 9110
+/// section 8.6: equal lengths are one.
+#[tokio::test]
+async fn what_hyper_folds_has_one_meaning_afterwards() {
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n";
+    for lines in [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 400\r\n",
+        "Content-Length: 0\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n",
+    ] {
+        let served = plain();
+        let text = served
+            .exchange(format!(
+                "POST /body HTTP/1.1\r\nHost: a.test\r\n{lines}\r\n5\r\nhello\r\n0\r\n\r\n{smuggled}"
+            ))
+            .await;
+        assert_eq!(statuses(&text), [200], "{lines:?}: {text}");
+        assert!(text.contains("5 bytes"), "{text}");
+        assert_eq!(served.site.seen(), ["POST /body"], "{lines:?}");
+    }
+    let twice = "Content-Length: 5\r\nContent-Length: 5\r\n";
+    let text = plain().exchange(closing(twice, "hello")).await;
+    assert!(text.ends_with("5 bytes"), "{text}");
+}
+
+#[tokio::test]
+async fn chunks_that_are_no_chunks_break_the_request_off() {
+    for body in [
+        "x\r\nhello\r\n0\r\n\r\n",
+        "-5\r\nhello\r\n0\r\n\r\n",
+        "+5\r\nhello\r\n0\r\n\r\n",
+        "0x5\r\nhello\r\n0\r\n\r\n",
+        "5 5\r\nhello\r\n0\r\n\r\n",
+        "5\nhello\r\n0\r\n\r\n",
+        "5\r\nhelloo\r\n0\r\n\r\n",
+        "5\r\nhello0\r\n\r\n",
+        "fffffffffffffffff\r\nhello\r\n0\r\n\r\n",
+        "5;a\nb\r\nhello\r\n0\r\n\r\n",
+        "\r\n5\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let served = plain();
+        let request =
+            closing("Transfer-Encoding: chunked\r\n", body).replace("Connection: close\r\n", "");
+        let text = served
+            .exchange(request + "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n")
+            .await;
+        assert_eq!(statuses(&text), [400], "{body:?}: {text}");
+        assert_eq!(served.site.seen(), ["POST /body"], "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn too_much_of_anything_is_answered() {
+    let request = |uri: &str, lines: &str| format!("GET {uri} HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+    let header = |length| format!("X: {}\r\n", "y".repeat(length));
+    for (request, status) in [
+        (request(&format!("/{}", "a".repeat(9_000)), ""), 414),
+        (request(&format!("/{}", "a".repeat(65_000)), ""), 414),
+        (request("/", &header(60_000)), 200),
+        (request("/", &header(70_000)), 431),
+        (request("/", &header(2_000_000)), 431),
+        (request("/", &"X: y\r\n".repeat(98)), 200),
+        (request("/", &"X: y\r\n".repeat(99)), 431),
+        (request("/", &"X: y\r\n".repeat(9_000)), 431),
+    ] {
+        let served = plain();
+        let request = request.replace("Host: a\r\n", "Host: a\r\nConnection: close\r\n");
+        let mut stream = served.connect().await;
+        let (mut read, mut write) = stream.split();
+        let mut bytes = Vec::new();
+        let (_, read) = tokio::join!(
+            write.write_all(request.as_bytes()),
+            timeout(PATIENCE, read.read_to_end(&mut bytes)),
+        );
+        let text = String::from_utf8_lossy(&bytes);
+        assert_eq!(
+            statuses(&text),
+            [status],
+            "{read:?} {}: {text}",
+            request.len()
+        );
+    }
+}
+
+#[tokio::test]
+async fn several_requests_follow_each_other() {
+    let served = plain();
+    let one = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let last = "GET /2 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let text = served.exchange([one, one, last].concat()).await;
+    assert_eq!(statuses(&text), [200, 200, 200]);
+    assert_eq!(served.site.seen(), ["GET /1", "GET /1", "GET /2"]);
+}
+
+#[tokio::test]
+async fn a_connection_is_closed_after_a_refused_head() {
+    let refused = "GET / HTTP/1.1\r\nHost: a\r\nContent_Length: 40\r\n\r\n";
+    let served = plain();
+    let text = served
+        .exchange(format!(
+            "{refused}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+        ))
+        .await;
+    assert_eq!(statuses(&text), [400]);
+    assert!(text.contains("connection: close"), "{text}");
+    assert_eq!(served.site.seen(), ["GET /"]);
+}
+
+#[tokio::test]
+async fn http2_is_not_spoken_on_a_plain_port() {
+    let served = plain();
+    let text = served
+        .exchange("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await;
+    assert!(served.site.seen().is_empty(), "{text}");
+    assert!(!text.contains(" 200"), "{text}");
+}
+
+#[tokio::test]
+async fn a_body_is_asked_for_only_when_it_is_read() {
+    let served = plain();
+    let mut stream = served.connect().await;
+    stream
+        .write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    let text = until(&mut stream, "\r\n\r\n").await;
+    assert_eq!(statuses(&text), [100]);
+    stream.write_all(b"hello").await.unwrap();
+    assert!(rest_of(&mut stream).await.ends_with("5 bytes"));
+}
