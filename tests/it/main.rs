@@ -15,6 +15,7 @@
 
 mod support;
 
+mod application;
 mod chromium;
 mod keycloak;
 mod provider;
