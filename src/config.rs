@@ -1,5 +1,23 @@
 //! gateway.toml: read whole, every error at once with its place; each room's own values come out.
 
+mod blot;
+mod headers;
+mod idp;
+mod load;
+mod output;
+mod overlay;
+mod problem;
+mod reader;
+mod routes;
+mod secret;
+mod server;
+mod sessions;
+mod summary;
+
+mod tree;
+mod upstreams;
+mod value;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +26,10 @@ use std::time::Duration;
 use url::Url;
 
 use crate::{forward, issuer, pages, route, session, telemetry, tls, verify};
+
+pub use load::Checked;
+pub use overlay::{Environment, Overlay};
+pub use problem::{Coloring, Entry, Problems, Severity};
 
 /// A configuration without errors: what `app` builds the gateway from.
 #[derive(Clone, Debug)]
@@ -113,8 +135,10 @@ pub struct Upstream {
 pub enum EncryptionKeys {
     /// As configured: the first seals, all open.
     Given(Vec<Vec<u8>>),
-    /// None configured with a local store: made at the first start and kept in this file, mode 0600.
+    /// None configured with a store on disk: made at the first start and kept in this file beside it, mode 0600.
     KeptIn(PathBuf),
+    /// None configured with a store in memory: nothing that it seals outlives the process.
+    OfThisRun,
 }
 
 impl std::fmt::Debug for EncryptionKeys {
@@ -122,6 +146,7 @@ impl std::fmt::Debug for EncryptionKeys {
         match self {
             Self::Given(keys) => write!(f, "Given({} keys)", keys.len()),
             Self::KeptIn(path) => write!(f, "KeptIn({})", path.display()),
+            Self::OfThisRun => f.write_str("OfThisRun"),
         }
     }
 }

@@ -20,6 +20,10 @@ const KEY_BYTES: usize = 32;
 pub(super) fn open(keys: &EncryptionKeys) -> Result<Keyring, Error> {
     let keys = match keys {
         EncryptionKeys::Given(keys) => keys.clone(),
+        EncryptionKeys::OfThisRun => vec![random().map_err(|source| Error::EncryptionKey {
+            what: "none can be made".to_owned(),
+            source: Some(source),
+        })?],
         EncryptionKeys::KeptIn(path) => vec![read_or_make(path).map_err(|source| {
             let what = path.display().to_string();
             let source = Some(source);
@@ -39,6 +43,12 @@ fn read_or_make(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+fn random() -> io::Result<Vec<u8>> {
+    let mut key = vec![0; KEY_BYTES];
+    rand::fill(&mut key).map_err(|_| io::Error::other("no random numbers"))?;
+    Ok(key)
+}
+
 /// Written whole under another name and linked into place, so that a crash can't leave half a key and of two gateways
 /// that start at once both take the same one.
 fn make(path: &Path) -> io::Result<Vec<u8>> {
@@ -48,8 +58,7 @@ fn make(path: &Path) -> io::Result<Vec<u8>> {
             .mode(0o700)
             .create(dir)?;
     }
-    let mut key = vec![0; KEY_BYTES];
-    rand::fill(&mut key).map_err(|_| io::Error::other("no random numbers"))?;
+    let key = random()?;
     let draft = path.with_extension(format!("{}.tmp", std::process::id()));
     let mut file = OpenOptions::new()
         .write(true)

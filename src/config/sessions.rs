@@ -1,0 +1,223 @@
+//! `[session]`, `[store.*]` and `[logout]`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::EncryptionKeys;
+use super::reader::{Field, Section, not_yet};
+use super::secret::encryption_key;
+use super::tree::Value;
+use super::value::{
+    duration, flag, is_loopback, list, path, possibly_empty_list, some_duration, spoken, text, url,
+    word,
+};
+use crate::session::{Settings, StoreSettings};
+
+/// Swaps at once per provider.
+const SWAPS_AT_ONCE: usize = 64;
+
+/// How long a request waits for a swap that it needs.
+const SWAP_WAIT: Duration = Duration::from_secs(10);
+
+/// `[session]` and `[store.*]`.
+pub(super) struct Session {
+    pub(super) times: Times,
+    pub(super) store: StoreSettings,
+    pub(super) encryption_keys: EncryptionKeys,
+    pub(super) cookie: String,
+}
+
+/// `[logout]`.
+pub(super) struct Logout {
+    pub(super) rp_initiated: bool,
+    pub(super) post_logout_redirects: Vec<String>,
+    revoke: Vec<Token>,
+    revoke_retry_for: Duration,
+}
+
+/// How long sessions live and when their tokens are swapped.
+pub(super) struct Times {
+    idle: Duration,
+    absolute: Duration,
+    refresh_every: Duration,
+    refresh_before: Duration,
+    outage_grace: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Refresh,
+    Access,
+}
+
+#[derive(Clone, Copy)]
+enum Store {
+    Memory,
+    Disk,
+}
+
+/// What the session room is told.
+pub(super) fn settings(times: &Times, logout: &Logout) -> Settings {
+    Settings {
+        idle_timeout: times.idle,
+        absolute_timeout: times.absolute,
+        refresh_before: times.refresh_before,
+        refresh_every: times.refresh_every,
+        outage_grace: times.outage_grace,
+        swaps_at_once: SWAPS_AT_ONCE,
+        swap_wait: SWAP_WAIT,
+        revoke_refresh_token: logout.revoke.contains(&Token::Refresh),
+        revoke_access_token: logout.revoke.contains(&Token::Access),
+        revoke_retry_for: logout.revoke_retry_for,
+    }
+}
+
+/// Reads `[session]` and `[store]`.
+pub(super) fn session(mut section: Section<'_>, stores: Section<'_>, state_dir: &Path) -> Session {
+    const STORES: &[(&str, Store)] = &[("memory", Store::Memory), ("disk", Store::Disk)];
+    let kind = section.or("store", Store::Disk, word(STORES, &["redis", "cookie"]));
+    let times = times(&mut section);
+    let cookie = cookie(section.section("cookie"));
+    let keys = section.optional(
+        "encryption_keys",
+        list("[{ file = \"session.key\" }]", encryption_key),
+    );
+    section.optional("max_per_user", max_per_user);
+    section.finish();
+    let disk = disk(stores).unwrap_or_else(|| state_dir.join("sessions.redb"));
+    let made = match kind {
+        Store::Memory => EncryptionKeys::OfThisRun,
+        Store::Disk => EncryptionKeys::KeptIn(disk.with_file_name("session.key")),
+    };
+    Session {
+        encryption_keys: keys.map_or(made, EncryptionKeys::Given),
+        store: match kind {
+            Store::Memory => StoreSettings::Memory,
+            Store::Disk => StoreSettings::Disk { path: disk },
+        },
+        times,
+        cookie,
+    }
+}
+
+fn times(section: &mut Section<'_>) -> Times {
+    let idle = section.field("idle_timeout");
+    let absolute = section.field("absolute_timeout");
+    let before = section.field("refresh_before");
+    let every = section.field("refresh_every");
+    let read =
+        |field: &Option<Field<'_>>, default| field.as_ref().map_or(Some(default), some_duration);
+    let times = Times {
+        idle: read(&idle, Duration::from_mins(30)).unwrap_or_default(),
+        absolute: read(&absolute, Duration::from_hours(12)).unwrap_or(Duration::MAX),
+        refresh_before: read(&before, Duration::from_mins(1)).unwrap_or_default(),
+        refresh_every: read(&every, Duration::from_mins(5)).unwrap_or_default(),
+        outage_grace: section.or("outage_grace", Duration::ZERO, duration),
+    };
+    let limit = times.absolute;
+    let no_longer = |what: &Option<Field<'_>>, is: Duration| {
+        // A default that is longer than what was written has no effect, and nobody meant it.
+        if let (true, Some(field)) = (is > limit, what) {
+            let title = format!("`{}` is longer than `session.absolute_timeout`", field.path);
+            let help = format!("a session ends after {} in any case", spoken(limit));
+            field.wrong(title, "this would never happen", help);
+        }
+    };
+    no_longer(&idle, times.idle);
+    no_longer(&before, times.refresh_before);
+    no_longer(&every, times.refresh_every);
+    times
+}
+
+fn max_per_user(field: &Field<'_>) -> Option<()> {
+    if matches!(field.node.value, Value::Integer(Some(0))) {
+        return Some(());
+    }
+    field.reader.tell(not_yet(&field.node.place, &field.path));
+    None
+}
+
+fn cookie(mut section: Section<'_>) -> String {
+    let name = section.or("name", "__Host-tidegate".to_owned(), cookie_name);
+    section.optional("same_site", word(&[("lax", ())], &["strict", "none"]));
+    section.finish();
+    name
+}
+
+/// The prefix makes browsers refuse a cookie of that name that a sibling domain tries to plant (RFC 6265bis section 4.1.3.2).
+fn cookie_name(field: &Field<'_>) -> Option<String> {
+    let name = text(field)?;
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let rest = name.strip_prefix("__Host-").filter(|rest| !rest.is_empty());
+    if rest.is_some_and(|rest| rest.bytes().all(token)) {
+        return Some(name);
+    }
+    let title = format!(
+        "`{}` must begin with __Host- and go on with letters, digits or -",
+        field.path
+    );
+    field.wrong(
+        title,
+        "expected a __Host- name",
+        "such as \"__Host-tidegate\"",
+    );
+    None
+}
+
+fn disk(mut section: Section<'_>) -> Option<PathBuf> {
+    let mut disk = section.section("disk");
+    let path = disk.optional("path", path);
+    disk.finish();
+    section.later(&["redis"]);
+    section.finish();
+    path
+}
+
+/// Reads `[logout]`.
+pub(super) fn logout(mut section: Section<'_>) -> Logout {
+    const TOKENS: &[(&str, Token)] = &[
+        ("refresh_token", Token::Refresh),
+        ("access_token", Token::Access),
+    ];
+    let logout = Logout {
+        rp_initiated: section.or("rp_initiated", true, flag),
+        revoke: section.or(
+            "revoke",
+            vec![Token::Refresh, Token::Access],
+            possibly_empty_list("[\"refresh_token\", \"access_token\"]", word(TOKENS, &[])),
+        ),
+        revoke_retry_for: section.or("revoke_retry_for", Duration::from_mins(10), duration),
+        post_logout_redirects: section.or(
+            "post_logout_redirects",
+            Vec::new(),
+            possibly_empty_list("[\"https://www.example.com/bye\"]", redirect),
+        ),
+    };
+    section.optional("backchannel", backchannel);
+    section.finish();
+    logout
+}
+
+/// Compared exactly, so it stays as written.
+fn redirect(field: &Field<'_>) -> Option<String> {
+    let parsed = url(field)?;
+    if parsed.scheme() == "http" && !is_loopback(&parsed) {
+        let title = format!("`{}` must be https", field.path);
+        field.wrong(
+            title,
+            "expected https",
+            "people would be sent there in the clear",
+        );
+        return None;
+    }
+    text(field)
+}
+
+fn backchannel(field: &Field<'_>) -> Option<()> {
+    if flag(field)? {
+        let what = format!("{} = true", field.path);
+        field.reader.tell(not_yet(&field.node.place, &what));
+        return None;
+    }
+    Some(())
+}

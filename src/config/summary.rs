@@ -1,0 +1,155 @@
+//! What a configuration comes to, in words that a person can read at a glance.
+
+use std::fmt::{self, Display, Formatter};
+
+use super::value::spoken;
+use super::{Config, EncryptionKeys, Idp, Protocol, Upstream};
+use crate::connect::{Origin, Scheme};
+use crate::route::{Access, Route, Rule};
+use crate::session::StoreSettings;
+
+impl Config {
+    /// Listeners, providers, sessions, routes and who may pass: for `check` and for the start.
+    pub fn summary(&self) -> impl Display {
+        Summary(self)
+    }
+}
+
+struct Summary<'a>(&'a Config);
+
+impl Display for Summary<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let config = self.0;
+        let origin = config.external_url.origin().ascii_serialization();
+        writeln!(f, "{origin}")?;
+        listeners(f, config)?;
+        config.idps.iter().try_for_each(|idp| provider(f, idp))?;
+        sessions(f, config)?;
+        upstreams(f, &config.upstreams)?;
+        routes(f, &config.routes)
+    }
+}
+
+fn line(f: &mut Formatter<'_>, name: &str, rest: impl Display) -> fmt::Result {
+    writeln!(f, "  {name:<10} {rest}")
+}
+
+fn listeners(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
+    for listener in &config.listeners {
+        let certificates = config.tls.certificates.len();
+        let what = match (listener.protocol, certificates) {
+            (Protocol::Https, 0) => "https, with a certificate made for localhost".to_owned(),
+            (Protocol::Https, 1) => "https, with 1 certificate".to_owned(),
+            (Protocol::Https, many) => format!("https, with {many} certificates"),
+            (Protocol::Http, _) => "http, in the clear".to_owned(),
+            (Protocol::Redirect, _) => "redirects to https".to_owned(),
+        };
+        line(f, "listens", format_args!("{}: {what}", listener.address))?;
+    }
+    Ok(())
+}
+
+fn provider(f: &mut Formatter<'_>, idp: &Idp) -> fmt::Result {
+    let issuer = &idp.issuer;
+    let audience = match &idp.access_token.audience {
+        Some(audience) => format!("for {}", audience.join(" or ")),
+        None => "for anyone (unchecked)".to_owned(),
+    };
+    let rest = format!(
+        "{}: {} as {}, access tokens {audience}",
+        issuer.name, issuer.issuer, issuer.client_id
+    );
+    line(f, "signs in", rest)
+}
+
+fn sessions(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
+    let store = match &config.store {
+        StoreSettings::Memory => "in memory, gone at a restart".to_owned(),
+        StoreSettings::Disk { path } => format!("in {}", path.display()),
+    };
+    let key = match &config.encryption_keys {
+        EncryptionKeys::Given(_) | EncryptionKeys::OfThisRun => String::new(),
+        EncryptionKeys::KeptIn(path) => format!(", sealed with {}", path.display()),
+    };
+    let idle = spoken(config.session.idle_timeout);
+    let absolute = spoken(config.session.absolute_timeout);
+    line(
+        f,
+        "sessions",
+        format_args!("{store}{key}: {idle} idle, {absolute} at most"),
+    )
+}
+
+fn upstreams(f: &mut Formatter<'_>, upstreams: &[Upstream]) -> fmt::Result {
+    for upstream in upstreams {
+        let targets: Vec<_> = upstream.targets.iter().map(origin).collect();
+        line(
+            f,
+            "upstream",
+            format_args!("{}: {}", upstream.name, targets.join(", ")),
+        )?;
+    }
+    Ok(())
+}
+
+fn origin(origin: &Origin) -> String {
+    let scheme = match origin.scheme {
+        Scheme::Http => "http",
+        Scheme::Https => "https",
+    };
+    let (host, port) = (&origin.host, origin.port);
+    if host.contains(':') {
+        format!("{scheme}://[{host}]:{port}")
+    } else {
+        format!("{scheme}://{host}:{port}")
+    }
+}
+
+fn routes(f: &mut Formatter<'_>, routes: &[Route]) -> fmt::Result {
+    let names = routes.iter().map(|route| route.name.chars().count());
+    let width = names.max().unwrap_or_default().min(40);
+    for route in routes {
+        let (name, upstream) = (&route.name, &route.upstream);
+        line(
+            f,
+            "route",
+            format_args!("{name:<width$} → {upstream}, {}", who(route)),
+        )?;
+    }
+    Ok(())
+}
+
+/// Who may pass.
+fn who(route: &Route) -> String {
+    let by = match route.access {
+        Access::Public => return "everyone, without signing in".to_owned(),
+        Access::Session => "signed in",
+        Access::Bearer => "with a bearer token",
+        Access::Any => "signed in or with a bearer token",
+    };
+    let rules: Vec<_> = route.rules.iter().map(rule).collect();
+    let csrf = if route.csrf_header {
+        ", X-CSRF needed"
+    } else {
+        ""
+    };
+    if rules.is_empty() {
+        return format!("everyone {by}{csrf}");
+    }
+    format!("those {by} and {}{csrf}", rules.join(", or "))
+}
+
+fn rule(rule: &Rule) -> String {
+    let mut parts = Vec::new();
+    if !rule.groups.is_empty() {
+        parts.push(format!("in {}", rule.groups.join(" or ")));
+    }
+    if !rule.scopes.is_empty() {
+        parts.push(format!("with scope {}", rule.scopes.join(" and ")));
+    }
+    if !rule.methods.is_empty() {
+        let methods: Vec<_> = rule.methods.iter().map(http::Method::as_str).collect();
+        parts.push(format!("by {}", methods.join(" or ")));
+    }
+    parts.join(" ")
+}
