@@ -18,7 +18,7 @@ use self::idp::{Client, Idp, PEOPLE};
 use self::upstream::Upstream;
 use crate::app::{self, Running};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Environment, Overlay};
 use crate::telemetry;
 
 /// The client that the demo's gateway is.
@@ -244,6 +244,12 @@ fn open_browser(url: &str) {
         .spawn();
 }
 
-fn load(_configuration: &str) -> Result<Config, Error> {
-    Err(Error::Config("on its way".to_owned()))
+fn load(configuration: &str) -> Result<Config, Error> {
+    let overlay = Overlay {
+        environment: Environment::of_process().without_overrides(),
+        ..Overlay::default()
+    };
+    Config::parse(configuration, Path::new("gateway.toml"), &overlay)
+        .map(|checked| checked.config)
+        .map_err(|problems| Error::Config(problems.to_string()))
 }

@@ -27,6 +27,13 @@ impl Environment {
             .collect()
     }
 
+    /// The same without the variables that override keys.
+    #[must_use]
+    pub fn without_overrides(mut self) -> Self {
+        self.0.retain(|name, _| !name.starts_with(PREFIX));
+        self
+    }
+
     /// A variable's value; an empty one counts.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

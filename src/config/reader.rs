@@ -146,11 +146,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Whether it was written at all.
-    pub(super) fn is_written(&self) -> bool {
-        self.table.is_some()
-    }
-
     /// The value of `key`, which is thereby known.
     pub(super) fn field(&mut self, key: &'static str) -> Option<Field<'a>> {
         self.known.push(key);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tidegate::app::{self, Running};
 use tidegate::clock::Clock;
-use tidegate::config::Config;
+use tidegate::config::{Config, Overlay};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::Command;
 use tracing_subscriber::fmt::MakeWriter;
@@ -51,8 +51,10 @@ impl Gateway {
     }
 }
 
-fn load(_toml: &str) -> Result<Config, String> {
-    todo!("config is on its way")
+fn load(toml: &str) -> Result<Config, String> {
+    Config::parse(toml, Path::new("gateway.toml"), &Overlay::default())
+        .map(|checked| checked.config)
+        .map_err(|problems| problems.to_string())
 }
 
 /// An error and its causes, one after the other.
