@@ -1,1 +1,18 @@
-//! Tests.
+//! The swap's invariants (design: refresh.md), each held over real sockets against a provider that detects reuse.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
+
+mod answers;
+mod deadlines;
+mod end;
+mod errors;
+mod house;
+mod idp;
+mod restart;
+mod saving;
+mod swap;

@@ -1,0 +1,280 @@
+//! What a session lives through, what it dies of, and what leaves it in doubt.
+
+use std::time::Duration;
+
+use super::house::*;
+use super::idp::*;
+use crate::session::{EndReason, Error, Settings};
+
+const REFUSED: Script = Script::Say(400, r#"{"error":"invalid_grant"}"#);
+const NOT_THIS_CLIENT: Script = Script::Say(401, r#"{"error":"invalid_client"}"#);
+const DOWN: Script = Script::Say(503, "");
+
+fn is_not_now<T: std::fmt::Debug>(result: &Result<T, Error>) -> Duration {
+    match result {
+        Err(Error::NotNow { retry_after }) => *retry_after,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_in_doubt<T: std::fmt::Debug>(result: &Result<T, Error>) {
+    assert!(matches!(result, Err(Error::InDoubt { .. })), "{result:?}");
+}
+
+#[tokio::test]
+async fn a_refused_grant_ends_the_session_for_good() {
+    for refusal in [
+        REFUSED,
+        Script::Say(401, r#"{"error":"invalid_grant"}"#),
+        Script::Say(403, r#"{"error":"invalid_grant"}"#),
+    ] {
+        let house = House::new().await;
+        let id = house.login().await;
+        house.idp.next([refusal]);
+        house.clock.advance(TOKEN);
+        assert_eq!(house.end_of(&id).await, EndReason::Refused);
+        assert_eq!(house.end_of(&id).await, EndReason::Refused);
+        assert_eq!(house.idp.refreshes(), 1);
+    }
+}
+
+/// Revoking a dead refresh token ends the person's session at Keycloak, and with it the silent sign-in.
+#[tokio::test]
+async fn a_refused_refresh_token_is_not_revoked() {
+    let house = House::new().await;
+    let id = house.login().await;
+    house.idp.next([REFUSED]);
+    house.clock.advance(TOKEN - 10 * SECOND);
+    house.open(&id).await.unwrap();
+    eventually_async(async || house.open(&id).await.is_err()).await;
+    house.pay().await;
+    assert!(!house.idp.was_revoked("refresh-token-1-of-1"));
+    assert!(house.idp.was_revoked("access-token-1-of-1"));
+}
+
+async fn stays_through(trouble: Script) {
+    let house = House::new().await;
+    let id = house.login().await;
+    house.idp.always(trouble.clone());
+    house.clock.advance(TOKEN - 10 * SECOND);
+    for _ in 0..20 {
+        house.open(&id).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    house.calm().await;
+    assert_eq!(
+        house.idp.refreshes(),
+        1,
+        "{trouble:?}: no retry before the pause is over"
+    );
+    house.clock.advance(11 * SECOND);
+    for _ in 0..20 {
+        is_not_now(&house.open(&id).await);
+    }
+    assert_eq!(
+        house.idp.refreshes(),
+        2,
+        "{trouble:?}: one retry after the pause"
+    );
+    house.idp.always(Script::Answer);
+    house.clock.advance(5 * SECOND);
+    assert_eq!(house.open(&id).await.unwrap().generation, 1, "{trouble:?}");
+    assert_eq!(house.idp.reuses(), 0);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_down_ends_no_session() {
+    stays_through(DOWN).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_ends_no_session() {
+    stays_through(Script::Say(500, "<html>oops</html>")).await;
+}
+
+#[tokio::test]
+async fn a_provider_that_is_busy_ends_no_session() {
+    stays_through(Script::Busy(1)).await;
+}
+
+#[tokio::test]
+async fn a_wrong_client_secret_ends_no_session() {
+    stays_through(NOT_THIS_CLIENT).await;
+}
+
+#[tokio::test]
+async fn a_client_that_may_not_ends_no_session() {
+    stays_through(Script::Say(401, r#"{"error":"unauthorized_client"}"#)).await;
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured() {
+    let house = House::new().await;
+    let id = house.login().await;
+    house.idp.next([Script::Busy(120)]);
+    house.clock.advance(TOKEN);
+    let pause = is_not_now(&house.open(&id).await);
+    assert!(pause > 119 * SECOND && pause <= 120 * SECOND, "{pause:?}");
+    house.clock.advance(110 * SECOND);
+    is_not_now(&house.open(&id).await);
+    assert_eq!(house.idp.refreshes(), 1);
+    house.clock.advance(11 * SECOND);
+    house.open(&id).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_pauses_grow() {
+    let house = House::new().await;
+    let id = house.login().await;
+    house.idp.always(DOWN);
+    house.clock.advance(TOKEN);
+    let mut pauses = Vec::new();
+    for _ in 0..9 {
+        let pause = is_not_now(&house.open(&id).await);
+        pauses.push(pause);
+        house.clock.advance(pause);
+    }
+    assert_eq!(house.idp.refreshes(), 9);
+    assert!(pauses[0] < 2 * SECOND, "{pauses:?}");
+    assert!(
+        pauses[8] > 40 * SECOND && pauses[8] < 90 * SECOND,
+        "{pauses:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_grace_serves_the_last_tokens_while_the_provider_is_down_and_no_longer() {
+    let house = House::with(Settings {
+        outage_grace: 10 * MINUTE,
+        ..settings()
+    })
+    .await;
+    let id = house.login().await;
+    house.idp.always(DOWN);
+    house.clock.advance(TOKEN + SECOND);
+    assert_eq!(house.open(&id).await.unwrap().generation, 0);
+    house.clock.advance(9 * MINUTE);
+    assert_eq!(house.open(&id).await.unwrap().generation, 0);
+    house.clock.advance(2 * MINUTE);
+    is_not_now(&house.open(&id).await);
+}
+
+#[tokio::test]
+async fn the_grace_never_follows_a_refusal_or_a_logout() {
+    let with_grace = || Settings {
+        outage_grace: 10 * MINUTE,
+        ..settings()
+    };
+    let house = House::with(with_grace()).await;
+    let (one, two, three) = (
+        house.login().await,
+        house.login().await,
+        house.login().await,
+    );
+    house.idp.next([DOWN, DOWN, NOT_THIS_CLIENT]);
+    house.clock.advance(TOKEN + SECOND);
+    house.open(&one).await.unwrap();
+    house.open(&two).await.unwrap();
+    is_not_now(&house.open(&three).await);
+    house
+        .sessions
+        .end(&one, EndReason::SignedOut)
+        .await
+        .unwrap();
+    house.idp.next([REFUSED]);
+    house.clock.advance(2 * SECOND);
+    assert_eq!(house.end_of(&one).await, EndReason::SignedOut);
+    assert_eq!(house.end_of(&two).await, EndReason::Refused);
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_not_retried_while_the_token_lives() {
+    for lost in [
+        Script::RotateAndReset,
+        Script::Say(200, "<html>a page</html>"),
+    ] {
+        let house = House::new().await;
+        let id = house.login().await;
+        house.idp.next([lost]);
+        house.clock.advance(TOKEN - 50 * SECOND);
+        house.open(&id).await.unwrap();
+        house.clock.advance(16 * SECOND);
+        for _ in 0..30 {
+            assert_eq!(house.open(&id).await.unwrap().generation, 0);
+            house.calm().await;
+            house.clock.advance(SECOND);
+        }
+        assert_eq!(house.idp.refreshes(), 1);
+        is_in_doubt(&house.sessions.swap_now(&id).await);
+        assert_eq!(house.idp.refreshes(), 1);
+    }
+}
+
+#[tokio::test]
+async fn lost_in_flight_a_page_load_can_sign_in_and_nothing_is_sent_twice() {
+    let house = House::new().await;
+    let id = house.login().await;
+    house.idp.next([Script::RotateAndReset]);
+    house.clock.advance(TOKEN);
+    is_in_doubt(&house.navigate(&id).await);
+    house.clock.advance(5 * MINUTE);
+    for _ in 0..10 {
+        is_in_doubt(&house.navigate(&id).await);
+        is_in_doubt(&house.watch(&id).await);
+    }
+    assert_eq!(house.idp.refreshes(), 1);
+    assert_eq!(house.idp.reuses(), 0);
+}
+
+#[tokio::test]
+async fn lost_in_flight_anything_else_tries_once_more_and_learns_it() {
+    let house = House::new().await;
+    let id = house.login().await;
+    house.idp.next([Script::RotateAndReset]);
+    house.clock.advance(TOKEN);
+    is_in_doubt(&house.open(&id).await);
+    house.clock.advance(5 * SECOND);
+    assert_eq!(house.end_of(&id).await, EndReason::LostInFlight);
+    assert_eq!(house.idp.refreshes(), 2);
+    house.pay().await;
+    assert!(
+        !house.idp.was_revoked("refresh-token-1-of-1"),
+        "it would end the silent sign-in"
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_the_provider_never_saw_heals_by_the_retry() {
+    let house = House::new().await;
+    let id = house.login().await;
+    house
+        .idp
+        .next([Script::Reset, DOWN, Script::Answer, REFUSED]);
+    house.clock.advance(TOKEN);
+    is_in_doubt(&house.open(&id).await);
+    house.clock.advance(5 * SECOND);
+    is_in_doubt(&house.open(&id).await);
+    house.clock.advance(10 * SECOND);
+    assert_eq!(house.open(&id).await.unwrap().generation, 1);
+    // The doubt is over: a refusal is a refusal again.
+    house.clock.advance(TOKEN);
+    assert_eq!(house.end_of(&id).await, EndReason::Refused);
+}
+
+#[tokio::test]
+async fn without_a_refresh_token_the_session_ends_with_its_access_token() {
+    let house = House::new().await;
+    let mut grant = house.idp.login(None);
+    grant.refresh_token = None;
+    let id = house
+        .sessions
+        .begin(house.a_login(grant, None, None))
+        .await
+        .unwrap();
+    house.clock.advance(TOKEN - SECOND);
+    house.open(&id).await.unwrap();
+    assert_eq!(house.sessions.swap_now(&id).await.unwrap().generation, 0);
+    house.clock.advance(SECOND);
+    assert_eq!(house.end_of(&id).await, EndReason::Expired);
+    assert_eq!(house.idp.refreshes(), 0);
+}
