@@ -177,6 +177,22 @@ impl Record {
             && same(before.sid.as_deref(), after.sid.as_deref())
     }
 
+    /// Whether an ID token was good when it came, and ended before it could be checked (the provider's keys could not be
+    /// had, or the process was down): it is not taken over then, and is no reason to end the session either. The tokens
+    /// came from the provider itself, over its own TLS (OpenID Connect Core section 3.1.3.7 number 6), and the access
+    /// token is verified with each request; so all that is asked of it is that it names nobody else.
+    pub(super) fn ended_unchecked(&self, id_token: &IdToken, now: Timestamp) -> bool {
+        let Some(peek) = Peek::read(id_token.expose()) else {
+            return false;
+        };
+        let ended = peek
+            .expires
+            .is_some_and(|at| self.obtained < at && at <= now);
+        ended
+            && peek.subject.as_deref() == Some(&*self.subject)
+            && same(self.sid.as_deref(), peek.sid.as_deref())
+    }
+
     /// Whether a verified ID token is of this session: the same subject, and the same `sid` where both are known.
     pub(super) fn same_session(&self, claims: &IdClaims) -> bool {
         claims.subject == self.subject && same(self.sid.as_deref(), claims.sid.as_deref())

@@ -288,7 +288,8 @@ impl Sessions {
 
     /// Checks the answer that was saved, and lets requests see it.
     async fn check(self: &Arc<Self>, entry: &Arc<Entry>) -> Progress {
-        loop {
+        let mut said = false;
+        while !self.stopping.is_cancelled() {
             let Some(record) = entry.state().record().cloned() else {
                 return Progress::Failed;
             };
@@ -297,19 +298,19 @@ impl Sessions {
                 Err(verify::Error::Invalid(why)) => {
                     return self.bad_answer(entry, why).await;
                 }
-                Err(verify::Error::KeysUnavailable(_)) if self.stopping.is_cancelled() => {
-                    return Progress::Failed;
-                }
-                Err(verify::Error::KeysUnavailable(error)) => {
+                Err(verify::Error::KeysUnavailable(error)) if !said => {
+                    said = true;
                     tracing::warn!(session = %entry.name(), error = &*error as &dyn std::error::Error,
                         "a swap's answer is saved and waits for the provider's keys to be checked");
                 }
+                Err(verify::Error::KeysUnavailable(_)) => {}
             }
             tokio::select! {
                 () = sleep(KEYS_PAUSE) => {}
                 () = self.stopping.cancelled() => {}
             }
         }
+        Progress::Failed
     }
 
     async fn judge(&self, record: &Record) -> Result<Option<IdClaims>, verify::Error> {
@@ -324,6 +325,9 @@ impl Sessions {
         let Some(id_token) = &unchecked.id_token else {
             return Ok(None);
         };
+        if record.ended_unchecked(id_token, self.clock.now()) {
+            return Ok(None);
+        }
         let expected = Expected {
             idp: &record.idp,
             nonce: None,

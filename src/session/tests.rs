@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::unchecked_time_subtraction,
     reason = "a test may fail by panicking"
 )]
 

@@ -57,14 +57,11 @@ fn shares_spread() {
     for n in 0..10_000_u32 {
         let mut bytes = [0; 32];
         bytes[..4].copy_from_slice(&n.wrapping_mul(0x0101_6b2f).to_be_bytes());
-        let tenth = share(&SessionHash::from_bytes(bytes), 7) * 9.999;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "0 to 9"
-        )]
-        let tenth = tenth as usize;
-        tenths[tenth] += 1;
+        let share = share(&SessionHash::from_bytes(bytes), 7);
+        for (tenth, count) in (0_u8..).zip(&mut tenths) {
+            let from = f64::from(tenth) / 10.0;
+            *count += i32::from(share >= from && share < from + 0.1);
+        }
     }
     assert!(tenths.iter().all(|n| (700..1300).contains(n)), "{tenths:?}");
 }

@@ -60,11 +60,8 @@ impl Model {
             Change::End { id, .. } => self.alive(id).is_some(),
             Change::Create(..) | Change::Forget(_) | Change::Owe(_) | Change::Paid(_) => true,
         };
-        match change {
-            Change::End { ref owed, .. } | Change::Owe(ref owed) => {
-                self.debts.extend(owed.iter().map(|d| (d.id, d.clone())));
-            }
-            _ => {}
+        if let Change::End { owed, .. } | Change::Owe(owed) = &change {
+            self.debts.extend(owed.iter().map(|d| (d.id, d.clone())));
         }
         if !allowed {
             return Written::Refused;

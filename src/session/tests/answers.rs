@@ -240,6 +240,27 @@ async fn an_answer_that_nobody_can_check_yet_is_kept_but_not_served() {
     assert_eq!(house.idp.refreshes(), 1);
 }
 
+#[tokio::test]
+async fn an_answer_whose_id_token_ended_before_it_could_be_checked_is_served() {
+    for (claims, ends) in [(json!({}), false), (json!({"sub": "mallory"}), true)] {
+        let house = House::new().await;
+        let id = house.login().await;
+        house.idp.keys_are_down(true);
+        house.idp.next([Script::IdToken(claims)]);
+        house.clock.advance(TOKEN);
+        assert!(house.open(&id).now_or_never_is_none().await);
+        eventually(|| house.store.writes().contains(&"save")).await;
+        house.clock.advance(10 * MINUTE);
+        house.idp.keys_are_down(false);
+        house.calm().await;
+        if ends {
+            assert_eq!(house.end_of(&id).await, EndReason::BadAnswer);
+        } else {
+            assert_eq!(house.open(&id).await.unwrap().generation, 2);
+        }
+    }
+}
+
 /// Starts what it is asked of, and goes away.
 trait Glimpse {
     async fn now_or_never_is_none(self) -> bool;

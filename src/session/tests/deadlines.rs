@@ -49,7 +49,7 @@ async fn a_swap_is_no_activity() {
     house.open(&id).await.unwrap();
     let before = house.sessions.standing(&id).await.unwrap().idle_deadline;
     eventually(|| house.idp.refreshes() == 1).await;
-    house.clock.advance(20 * MINUTE);
+    house.clock.advance(4 * MINUTE);
     house.idp.release(1);
     house.calm().await;
     let after = house.sessions.standing(&id).await.unwrap();

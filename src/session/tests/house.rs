@@ -342,4 +342,3 @@ pub(super) fn killed(path: &Path) -> PathBuf {
     std::fs::copy(path, &left).unwrap();
     left
 }
-

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::token::{AccessToken, Grant, IdToken, RefreshToken};
 
 /// What the provider does with the next refresh.
@@ -185,11 +185,6 @@ impl Idp {
         self.book().living.clone()
     }
 
-    /// What was ever issued.
-    pub(super) fn issued(&self) -> u64 {
-        self.book().issued
-    }
-
     /// The tokens of a login.
     pub(super) fn login(&self, sid: Option<&str>) -> Grant {
         let mut book = self.book();
@@ -225,6 +220,10 @@ impl Idp {
         for (name, value) in claims.as_object().unwrap() {
             id_claims[name] = value.clone();
         }
+        id_claims
+            .as_object_mut()
+            .unwrap()
+            .retain(|_, value| !value.is_null());
         json!({
             "access_token": format!("access-token-{}-of-{family}", book.issued),
             "token_type": "Bearer",
@@ -436,9 +435,4 @@ impl From<Infallible> for Reset {
     fn from(never: Infallible) -> Self {
         match never {}
     }
-}
-
-/// A moment in the tests' own words.
-pub(super) fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_secs(seconds)
 }
