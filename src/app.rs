@@ -268,6 +268,7 @@ impl Parts {
             keys,
             pages: Arc::clone(&pages),
             clock,
+            spent: endpoint::Spent::default(),
         };
         let shared = Shared {
             routes: Table::new(&config.prefix, config.routes.clone())

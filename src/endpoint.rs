@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::header::STRICT_TRANSPORT_SECURITY;
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 
 use crate::clock::Clock;
-use crate::forward::Body;
+use crate::forward::{Body, whole};
 use crate::issuer::Issuer;
-use crate::pages::Pages;
+use crate::pages::{Pages, guard};
 use crate::peer::Peer;
 use crate::refusal::{Refusal, Site};
 use crate::seal::Keyring;
@@ -17,12 +18,31 @@ use crate::session::Sessions;
 use crate::target::Target;
 use crate::verify::Verifier;
 
+mod answer;
+mod ask;
+mod callback;
+mod login_state;
+mod outcome;
+mod parameters;
+mod refresh;
+mod return_to;
+mod session;
+mod sign_in;
+mod sign_out;
+mod signed_out;
+mod spent;
+mod start;
+mod userinfo;
+
+use ask::Ask;
+pub use spent::Spent;
+
 /// What the endpoints need to know of the configuration.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where sign-in may start and end.
     pub site: Arc<Site>,
-    /// The session cookie's name.
+    /// The session cookie's name. The names of the short-lived cookies of a sign-in and a sign-out begin with it.
     pub cookie: String,
     /// `logout.rp_initiated`.
     pub rp_initiated: bool,
@@ -39,7 +59,7 @@ pub struct Endpoints {
     pub idps: Vec<Arc<Issuer>>,
     /// All sessions.
     pub sessions: Arc<Sessions>,
-    /// For ID tokens.
+    /// For the tokens that a sign-in brings.
     pub verifier: Arc<Verifier>,
     /// For login state.
     pub keys: Keyring,
@@ -47,6 +67,8 @@ pub struct Endpoints {
     pub pages: Arc<Pages>,
     /// The time.
     pub clock: Clock,
+    /// Sign-ins whose code was sent to its provider.
+    pub spent: Spent,
 }
 
 impl Endpoints {
@@ -56,11 +78,59 @@ impl Endpoints {
     /// What the path's own refusals are for.
     pub async fn serve(
         &self,
-        _path: &str,
-        _target: &Target,
-        _peer: &Peer,
-        _request: Request<Incoming>,
+        path: &str,
+        target: &Target,
+        peer: &Peer,
+        request: Request<Incoming>,
     ) -> Result<Response<Body>, Refusal> {
-        todo!()
+        let allow = allowed(path).ok_or(Refusal::NoEndpoint)?;
+        if !allow.split(", ").any(|method| request.method() == method) {
+            return Err(Refusal::Method { allow });
+        }
+        let ask = Ask::read(&self.settings.site, target, peer, request).await?;
+        let mut response = self.dispatch(path, &ask).await?;
+        let headers = response.headers_mut();
+        guard(headers);
+        if let Some(value) = self.settings.site.strict_transport() {
+            headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(value));
+        }
+        if ask.method == Method::HEAD {
+            *response.body_mut() = String::new();
+        }
+        Ok(response.map(whole))
+    }
+
+    async fn dispatch(&self, path: &str, ask: &Ask) -> Result<Response<String>, Refusal> {
+        let posts = ask.method == Method::POST;
+        match (path, posts) {
+            ("/sign_in", _) => self.sign_in(ask),
+            ("/start", _) => self.start(ask).await,
+            ("/callback", false) => self.callback(ask).await,
+            ("/callback", true) => self.callback_by_form(ask),
+            ("/sign_out", false) => self.ask_to_sign_out(ask).await,
+            ("/sign_out", true) => self.sign_out(ask).await,
+            ("/signed_out", _) => self.signed_out(ask).await,
+            ("/session", _) => self.session(ask).await,
+            ("/userinfo", _) => self.userinfo(ask).await,
+            ("/refresh", _) => self.refresh(ask).await,
+            _ => Err(Refusal::NoEndpoint),
+        }
+    }
+
+    /// The provider that `[idp.NAME]` calls so.
+    fn idp(&self, name: &str) -> Option<&Arc<Issuer>> {
+        self.idps.iter().find(|idp| &*idp.settings().name == name)
+    }
+}
+
+/// The methods of each endpoint. A sign-in moves on only by GET: what merely looks (HEAD) must not spend a code.
+fn allowed(path: &str) -> Option<&'static str> {
+    match path {
+        "/sign_in" | "/session" | "/userinfo" => Some("GET, HEAD"),
+        "/start" | "/signed_out" => Some("GET"),
+        "/callback" => Some("GET, POST"),
+        "/sign_out" => Some("GET, HEAD, POST"),
+        "/refresh" => Some("POST"),
+        _ => None,
     }
 }

@@ -21,8 +21,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use asker::Asker;
 use asker::Wants;
+pub use asker::{Asker, understands_pages};
 pub use site::Site;
 use table::{Challenge, Row, Way};
 

@@ -96,6 +96,11 @@ impl Asker {
     }
 }
 
+/// Whether whoever sent this can make use of a page.
+pub fn understands_pages(head: &Parts) -> bool {
+    wants(head) != Wants::Problem
+}
+
 fn wants(head: &Parts) -> Wants {
     let readable = head.method == Method::GET || head.method == Method::HEAD;
     let html = match head.headers.get("sec-fetch-mode") {

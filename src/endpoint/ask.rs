@@ -1,0 +1,140 @@
+//! One request to an endpoint, read: where it came to, what it says, and who sent it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, ORIGIN, USER_AGENT};
+use http::{HeaderMap, Method, Request};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+
+use super::parameters::Parameters;
+use crate::peer::Peer;
+use crate::refusal::{Refusal, Site, understands_pages};
+use crate::target::Target;
+
+/// The largest form that is read.
+const LARGEST: usize = 64 * 1024;
+/// How long a form may take to arrive.
+const SLOWEST: Duration = Duration::from_secs(10);
+/// How much of a `User-Agent` is kept.
+const USER_AGENT_LEN: usize = 256;
+
+/// A request, read whole.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    pub(super) headers: HeaderMap,
+    /// The origin of ours that it came to; the external one where the host is none of ours.
+    pub(super) here: String,
+    /// Whether the host is none of ours: no sign-in starts there.
+    pub(super) astray: bool,
+    pub(super) query: Parameters,
+    pub(super) form: Parameters,
+    pub(super) address: IpAddr,
+    /// Whether it can make use of a page.
+    pub(super) html: bool,
+}
+
+/// What the browser says about where a request came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// A page of this origin, or the person's own hand.
+    Own,
+    /// Another site, a sibling of ours among them.
+    Foreign,
+    /// Nothing was said.
+    Unknown,
+}
+
+impl Ask {
+    pub(super) async fn read(
+        site: &Site,
+        target: &Target,
+        peer: &Peer,
+        request: Request<Incoming>,
+    ) -> Result<Self, Refusal> {
+        let (head, body) = request.into_parts();
+        let html = understands_pages(&head);
+        let query = Parameters::parse(target.query.as_deref().unwrap_or_default().as_bytes())?;
+        let form = if head.method == Method::POST {
+            form(&head.headers, body).await?
+        } else {
+            Parameters::default()
+        };
+        let here = site.origin(&target.host);
+        Ok(Self {
+            method: head.method,
+            headers: head.headers,
+            astray: here.is_none(),
+            here: here.unwrap_or_else(|| site.external().to_owned()),
+            query,
+            form,
+            address: peer.addr.ip(),
+            html,
+        })
+    }
+
+    /// Fetch Metadata where there is any; else `Origin` (RFC 6454 section 7). An `Origin: null` says nothing: browsers send
+    /// it with our own forms too, since our pages have no referrer.
+    pub(super) fn sender(&self) -> Sender {
+        if let Some(site) = self.headers.get("sec-fetch-site") {
+            return if site == "same-origin" || site == "none" {
+                Sender::Own
+            } else {
+                Sender::Foreign
+            };
+        }
+        match self.headers.get(ORIGIN) {
+            None => Sender::Unknown,
+            Some(origin) if origin == "null" => Sender::Unknown,
+            Some(origin) if origin == self.here.as_str() => Sender::Own,
+            Some(_) => Sender::Foreign,
+        }
+    }
+
+    /// `X-CSRF: 1` can't be sent from another site without our leave, which is never given (CORS preflight).
+    pub(super) fn has_csrf_header(&self) -> bool {
+        self.headers.get("x-csrf").is_some_and(|value| value == "1")
+    }
+
+    pub(super) fn user_agent(&self) -> String {
+        let text = self.headers.get(USER_AGENT);
+        let text = text.and_then(|text| text.to_str().ok()).unwrap_or_default();
+        text.chars().take(USER_AGENT_LEN).collect()
+    }
+}
+
+/// An empty body is an empty form, whatever its type.
+async fn form(headers: &HeaderMap, body: Incoming) -> Result<Parameters, Refusal> {
+    let collecting = Limited::new(body, LARGEST).collect();
+    let Ok(collected) = tokio::time::timeout(SLOWEST, collecting).await else {
+        return Err(Refusal::Malformed("The form took too long to arrive."));
+    };
+    let bytes = collected.map_err(broken)?.to_bytes();
+    if bytes.is_empty() {
+        return Ok(Parameters::default());
+    }
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
+    let kind = kind
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
+    if !kind
+        .trim()
+        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    {
+        return Err(Refusal::Malformed("Only a form can be sent here."));
+    }
+    Parameters::parse(&bytes)
+}
+
+fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Refusal {
+    if error.is::<http_body_util::LengthLimitError>() {
+        return Refusal::TooLarge;
+    }
+    Refusal::Malformed("The form broke off.")
+}

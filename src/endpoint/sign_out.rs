@@ -1,0 +1,237 @@
+//! GET `/sign_out` asks, POST does: the session ends here first and durably, its tokens are revoked, and then the session
+//! at the provider is ended from server to server, so that no token passes through the browser.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::{HeaderName, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use super::Endpoints;
+use super::answer::{json, see_other, with_cookies};
+use super::ask::{Ask, Sender};
+use super::login_state::random;
+use super::outcome::{AtProvider, LIFETIME_SECS, Outcome};
+use super::return_to::ReturnTo;
+use crate::credential::cookie;
+use crate::issuer::{self, EndSession, Issuer};
+use crate::refusal::Refusal;
+use crate::seal::Purpose;
+use crate::session::{self, EndReason, Ended};
+use crate::token::SessionId;
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+/// Binds a form's token to its use.
+const FORM: &[u8] = b"sign-out form";
+
+/// What is left to do at the provider.
+enum Next {
+    Nothing(AtProvider),
+    /// The browser must go there.
+    AskPerson(String),
+}
+
+impl Endpoints {
+    pub(super) async fn ask_to_sign_out(&self, ask: &Ask) -> Result<Response<String>, Refusal> {
+        let Some(id) = cookie::session(&ask.headers, &self.settings.cookie) else {
+            return Ok(self.was_not_signed_in(ask));
+        };
+        let label = match self.sessions.standing(&id).await {
+            Ok(standing) => self.label(&standing.live.idp),
+            // It is there, whatever its tokens may be: it can be ended.
+            Err(
+                session::Error::NotNow { .. }
+                | session::Error::InDoubt { .. }
+                | session::Error::Store(_),
+            ) => String::new(),
+            Err(session::Error::Unknown | session::Error::Ended(_)) => {
+                return Ok(self.was_not_signed_in(ask));
+            }
+        };
+        let site = &self.settings.site;
+        let context = json!({
+            "provider": label,
+            "at_provider": self.settings.rp_initiated,
+            "action": site.endpoint(&ask.here, "/sign_out", &[]),
+            "rd": ask.query.value("rd").unwrap_or_default(),
+            "form": self.form_token(&id),
+            "stay": format!("{}/", ask.here),
+        });
+        Ok(self.pages.render(StatusCode::OK, "sign_out.html", context))
+    }
+
+    pub(super) async fn sign_out(&self, ask: &Ask) -> Result<Response<String>, Refusal> {
+        let Some(id) = cookie::session(&ask.headers, &self.settings.cookie) else {
+            return Ok(self.was_not_signed_in(ask));
+        };
+        if !self.is_meant(ask, &id) {
+            return Err(Refusal::CrossSite);
+        }
+        let ended = match self.sessions.end(&id, EndReason::SignedOut).await {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return Ok(self.was_not_signed_in(ask)),
+            Err(error) => {
+                tracing::error!(%error, "a sign-out could not be saved");
+                return Ok(self.not_saved(ask));
+            }
+        };
+        tracing::info!(idp = %ended.idp, refresh_token = ?ended.refresh_token, "signed out");
+        let response = self.sign_out_there(ask, &ended).await?;
+        let mut response = with_cookies(response, [cookie::clear(&self.settings.cookie)]);
+        // Pages that the session showed; their storage is the applications' own.
+        response
+            .headers_mut()
+            .insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\""));
+        Ok(response)
+    }
+
+    /// Whether the person wants it, rather than another site (logout CSRF).
+    fn is_meant(&self, ask: &Ask, id: &SessionId) -> bool {
+        match ask.sender() {
+            Sender::Own => true,
+            Sender::Foreign => false,
+            Sender::Unknown => ask.has_csrf_header() || self.is_form_token(ask, id),
+        }
+    }
+
+    async fn sign_out_there(&self, ask: &Ask, ended: &Ended) -> Result<Response<String>, Refusal> {
+        let state = random::<16>()?;
+        let next = self.end_there(ask, ended, &state).await;
+        let outcome = Outcome {
+            state,
+            at: self.clock.now(),
+            label: self.label(&ended.idp),
+            refresh_token: ended.refresh_token,
+            access_token: ended.access_token,
+            provider: match next {
+                Next::Nothing(at_provider) => at_provider,
+                Next::AskPerson(_) => AtProvider::Unknown,
+            },
+            onward: self.onward(ask),
+        };
+        if !ask.html {
+            return Ok(said(&outcome, &next));
+        }
+        let page = self.settings.site.endpoint(&ask.here, "/signed_out", &[]);
+        let to = match (&next, &outcome.onward) {
+            (Next::AskPerson(url), _) => url.clone(),
+            (Next::Nothing(_), Some(onward)) => onward.clone(),
+            (Next::Nothing(_), None) => page,
+        };
+        let name = Outcome::cookie(&self.settings.cookie);
+        let carried = cookie::set_for(&name, &outcome.seal(&self.keys), LIFETIME_SECS);
+        Ok(with_cookies(see_other(&to), [carried]))
+    }
+
+    /// OpenID Connect RP-Initiated Logout section 2.
+    async fn end_there(&self, ask: &Ask, ended: &Ended, state: &str) -> Next {
+        let idp = self.idp(&ended.idp).filter(|_| self.settings.rp_initiated);
+        let Some(idp) = idp else {
+            return Next::Nothing(AtProvider::Untouched);
+        };
+        let back_to = self.settings.site.endpoint(&ask.here, "/signed_out", &[]);
+        let Some(hint) = &ended.id_token else {
+            return ask_person(idp, &back_to, state).await;
+        };
+        match idp.end_session(hint, &back_to, state).await {
+            Ok(EndSession::Ended) => Next::Nothing(AtProvider::Ended),
+            Ok(EndSession::AskPerson) => ask_person(idp, &back_to, state).await,
+            Err(issuer::Error::NotOffered(_)) => Next::Nothing(AtProvider::Untouched),
+            Err(error) => {
+                tracing::warn!(idp = %ended.idp, %error, "the session at the identity provider may go on");
+                Next::Nothing(AtProvider::Unknown)
+            }
+        }
+    }
+
+    /// `rd`, if it is one of the configured URLs, or a place of our own.
+    fn onward(&self, ask: &Ask) -> Option<String> {
+        let rd = ask.form.value("rd").or_else(|| ask.query.value("rd"))?;
+        if self
+            .settings
+            .post_logout_redirects
+            .iter()
+            .any(|url| url == rd)
+        {
+            return Some(rd.to_owned());
+        }
+        ReturnTo::parse(rd, &self.settings.site, &ask.here).map(|rd| rd.location())
+    }
+
+    /// What people call the provider.
+    fn label(&self, idp: &str) -> String {
+        let idp = self.idp(idp).map(|idp| idp.settings());
+        idp.map(|idp| idp.label.to_string()).unwrap_or_default()
+    }
+
+    /// Nothing to end is as good as ended, and safe to say: whoever could read this could read that there is no session.
+    fn was_not_signed_in(&self, ask: &Ask) -> Response<String> {
+        let response = if ask.html {
+            self.nothing_to_end(
+                ask,
+                "You are not signed in",
+                "There is no session in this browser.",
+            )
+        } else {
+            json(&json!({ "signed_out": false, "detail": "There was no session." }))
+        };
+        with_cookies(response, [cookie::clear(&self.settings.cookie)])
+    }
+
+    /// The cookie stays, so that the person can try again.
+    fn not_saved(&self, ask: &Ask) -> Response<String> {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let context = json!({
+            "title": "Not signed out yet",
+            "text": "Your sign-out could not be saved. Please try again in a moment.",
+            "action": { "url": "", "label": "Try again" },
+        });
+        let mut response = if ask.html {
+            self.pages.render(status, "problem.html", context)
+        } else {
+            json(&json!({ "signed_out": false, "detail": "It could not be saved. Try again." }))
+        };
+        *response.status_mut() = status;
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from_static("2"));
+        response
+    }
+
+    /// Shows that a form is ours and this session's, where the browser says nothing about the sender.
+    fn form_token(&self, id: &SessionId) -> String {
+        let bound = [FORM, id.hash().as_bytes()].concat();
+        URL_SAFE_NO_PAD.encode(self.keys.seal(Purpose::SignedOut, &bound, b""))
+    }
+
+    fn is_form_token(&self, ask: &Ask, id: &SessionId) -> bool {
+        let bound = [FORM, id.hash().as_bytes()].concat();
+        let token = ask.form.value("form").unwrap_or_default();
+        URL_SAFE_NO_PAD
+            .decode(token)
+            .is_ok_and(|token| self.keys.open(Purpose::SignedOut, &bound, &token).is_ok())
+    }
+}
+
+async fn ask_person(idp: &Issuer, back_to: &str, state: &str) -> Next {
+    match idp.end_session_url(back_to, state).await {
+        Ok(url) => Next::AskPerson(url.into()),
+        Err(issuer::Error::NotOffered(_)) => Next::Nothing(AtProvider::Untouched),
+        Err(_) => Next::Nothing(AtProvider::Unknown),
+    }
+}
+
+/// For programs.
+fn said(outcome: &Outcome, next: &Next) -> Response<String> {
+    let mut body = json!({
+        "signed_out": true,
+        "refresh_token": outcome.refresh_token,
+        "access_token": outcome.access_token,
+        "provider_session": outcome.provider,
+    });
+    if let (Next::AskPerson(url), Some(body)) = (next, body.as_object_mut()) {
+        body.insert("provider_session".to_owned(), json!("ask_person"));
+        body.insert("provider_logout_url".to_owned(), json!(url));
+    }
+    json(&body)
+}
