@@ -111,7 +111,7 @@ async fn form(headers: &HeaderMap, body: Incoming) -> Result<Parameters, Refusal
     let Ok(collected) = tokio::time::timeout(SLOWEST, collecting).await else {
         return Err(Refusal::Malformed("The form took too long to arrive."));
     };
-    let bytes = collected.map_err(broken)?.to_bytes();
+    let bytes = collected.map_err(|error| broken(&*error))?.to_bytes();
     if bytes.is_empty() {
         return Ok(Parameters::default());
     }
@@ -132,7 +132,7 @@ async fn form(headers: &HeaderMap, body: Incoming) -> Result<Parameters, Refusal
     Parameters::parse(&bytes)
 }
 
-fn broken(error: Box<dyn std::error::Error + Send + Sync>) -> Refusal {
+fn broken(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {
     if error.is::<http_body_util::LengthLimitError>() {
         return Refusal::TooLarge;
     }

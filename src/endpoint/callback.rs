@@ -42,7 +42,7 @@ enum Failure {
 impl Endpoints {
     pub(super) async fn callback(&self, ask: &Ask) -> Result<Response<String>, Refusal> {
         let Some(state) = ask.query.value("state") else {
-            return Ok(self.failed(ask, Failure::Answer, &self.start_page(ask)));
+            return Ok(self.failed(ask, Failure::Answer, &ReturnTo::start_page(&ask.here)));
         };
         let (id, state) = State::read(state, &self.keys);
         let now = self.clock.now();
@@ -239,7 +239,7 @@ impl Endpoints {
             Err(error) => return self.not_admitted(ask, idp, rd, &grant, error),
         };
         if let Err(error) = self.verifier.verify(&grant.access_token).await {
-            let error = Unfit::AccessToken(error);
+            let error = Unfit::Access(error);
             return self.not_admitted(ask, idp, rd, &grant, error);
         }
         let held = cookie::session(&ask.headers, &self.settings.cookie);
@@ -270,7 +270,7 @@ impl Endpoints {
 
     /// OpenID Connect Core section 3.1.3.7, with the nonce of this very browser.
     async fn identity(&self, flow: &Flow, grant: &Grant) -> Result<IdClaims, Unfit> {
-        let token = grant.id_token.as_ref().ok_or(Unfit::NoIdToken)?;
+        let token = grant.id_token.as_ref().ok_or(Unfit::Anonymous)?;
         let expected = Expected {
             idp: &flow.idp,
             nonce: Some(&flow.nonce),
@@ -278,7 +278,7 @@ impl Endpoints {
             access_token: &grant.access_token,
         };
         let claims = self.verifier.verify_id_token(token, &expected).await;
-        claims.map_err(Unfit::IdToken)
+        claims.map_err(Unfit::Identity)
     }
 
     fn not_admitted(
@@ -292,21 +292,21 @@ impl Endpoints {
         let idp = &idp.settings().name;
         self.discard(idp, grant);
         match error {
-            Unfit::NoIdToken => {
+            Unfit::Anonymous => {
                 tracing::error!(%idp, "a sign-in brought no ID token: is `openid` among the scopes?");
                 Ok(self.failed(ask, Failure::Identity, rd))
             }
-            Unfit::IdToken(verify::Error::Invalid(check)) => {
+            Unfit::Identity(verify::Error::Invalid(check)) => {
                 tracing::warn!(%idp, check, "a sign-in was refused: its ID token is not valid");
                 Ok(self.failed(ask, Failure::Identity, rd))
             }
-            Unfit::AccessToken(verify::Error::Invalid(check)) => {
+            Unfit::Access(verify::Error::Invalid(check)) => {
                 tracing::error!(%idp, check,
                     "a sign-in was refused: [idp.access_token] does not accept this provider's access tokens");
                 Ok(self.failed(ask, Failure::AccessToken, rd))
             }
-            Unfit::IdToken(error @ verify::Error::KeysUnavailable(_))
-            | Unfit::AccessToken(error @ verify::Error::KeysUnavailable(_)) => {
+            Unfit::Identity(error @ verify::Error::KeysUnavailable(_))
+            | Unfit::Access(error @ verify::Error::KeysUnavailable(_)) => {
                 Err(Refusal::SessionToken(error))
             }
         }
@@ -341,10 +341,6 @@ impl Endpoints {
         self.sessions.discard(idp, &salvage);
     }
 
-    fn start_page(&self, ask: &Ask) -> ReturnTo {
-        ReturnTo::start_page(&ask.here)
-    }
-
     fn failed(&self, ask: &Ask, failure: Failure, rd: &ReturnTo) -> Response<String> {
         let again = self
             .settings
@@ -361,9 +357,10 @@ impl Endpoints {
 
 /// What is wrong with a grant.
 enum Unfit {
-    NoIdToken,
-    IdToken(verify::Error),
-    AccessToken(verify::Error),
+    /// It has no ID token.
+    Anonymous,
+    Identity(verify::Error),
+    Access(verify::Error),
 }
 
 /// Whether two sessions here belong to one at the provider.

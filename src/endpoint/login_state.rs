@@ -18,7 +18,7 @@ use crate::seal::{Keyring, Purpose};
 mod tests;
 
 /// How long a person may take at the provider.
-pub(super) const LIFETIME: Duration = Duration::from_secs(600);
+pub(super) const LIFETIME: Duration = Duration::from_mins(10);
 /// How many sign-ins one browser may have in flight.
 const MOST: usize = 5;
 /// How long their cookies may be together: servers refuse requests with too many bytes of headers.
@@ -45,10 +45,6 @@ impl FlowId {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         fits.then(|| Self(text.to_owned()))
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
     }
 
     /// The name of its cookie.

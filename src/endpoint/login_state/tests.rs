@@ -95,21 +95,21 @@ fn state_says_where_to_begin_anew_and_is_only_ours() {
     let foreign = Keyring::new(&[vec![8; 32]]).unwrap();
     assert!(State::read(&text, &foreign).1.is_none());
     for forged in [
-        format!("{}.{sealed}", other.as_str()),
+        format!("{}.{sealed}", other.0),
         format!("{text}A"),
-        format!("{}.", id.as_str()),
-        id.as_str().to_owned(),
+        format!("{}.", id.0),
+        id.0.clone(),
         "x.y".to_owned(),
         ".".to_owned(),
         String::new(),
-        format!("{};.{sealed}", id.as_str()),
+        format!("{};.{sealed}", id.0),
     ] {
         assert!(State::read(&forged, &keys()).1.is_none(), "{forged}");
     }
     // A login cookie is no state.
     let cookie = flow(NOW, "/").seal(&id, &keys());
     assert!(
-        State::read(&format!("{}.{cookie}", id.as_str()), &keys())
+        State::read(&format!("{}.{cookie}", id.0), &keys())
             .1
             .is_none()
     );
