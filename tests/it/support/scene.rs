@@ -72,6 +72,9 @@ auth     = "session"
 /// The secret of the client `gateway`: characters that have to be encoded, as real ones have.
 pub const CLIENT_SECRET: &str = "s3cr:et+&%=ümlaut";
 
+/// 32 bytes.
+const SESSION_KEY: &str = "azdIcTJadDlYdzRSdjhOYzNKYjZMbTFQZDVTZjBHeXU=";
+
 /// A scene before it starts.
 pub struct Setup {
     /// The configuration; placeholders are filled in at the start.
@@ -134,7 +137,7 @@ impl Scene {
         fs::write(dir.path().join("client_secret"), CLIENT_SECRET).unwrap();
         fs::write(
             dir.path().join("session_key"),
-            "k7Hq2Zt9Xw4Rv8Nc3Jb6Lm1Pd5Sf0Gyu",
+            SESSION_KEY,
         )
         .unwrap();
         setup.idp.trust = Some(dir.path().join("root.pem"));
@@ -243,7 +246,7 @@ impl Scene {
                 "the browser received part of a {kind:?} token"
             );
         }
-        let secrets = [CLIENT_SECRET, "k7Hq2Zt9Xw4Rv8Nc3Jb6Lm1Pd5Sf0Gyu"];
+        let secrets = [CLIENT_SECRET, SESSION_KEY];
         for secret in secrets {
             assert!(!logs.contains(secret), "a log line has a secret");
         }
