@@ -75,26 +75,28 @@ impl<H: Handler> Common<H> {
             return self.http1(stream, peer).await;
         };
         match timeout(self.limits.handshake, tls.accept(stream)).await {
-            Ok(Ok(stream)) => self.secured(stream, peer).await,
+            // In a box, for it is large and moves through several states of this task, each with room for it.
+            Ok(Ok(stream)) => self.secured(Box::new(stream), peer).await,
             Ok(Err(error)) => tracing::debug!(%error, peer = %peer.addr, "no TLS handshake"),
             Err(_) => tracing::debug!(peer = %peer.addr, "the TLS handshake took too long"),
         }
     }
 
     /// What was agreed on by ALPN is spoken, nothing else: a preface is never guessed at.
-    async fn secured(&self, stream: TlsStream<TcpStream>, mut peer: Peer) {
+    async fn secured(&self, stream: Box<TlsStream<TcpStream>>, mut peer: Peer) {
         let (_, session) = stream.get_ref();
         peer.server_name = session
             .server_name()
             .map(|name| name.to_ascii_lowercase().into());
         if session.alpn_protocol() == Some(b"h2") {
-            self.http2(stream, peer).await;
+            // In a box, so that a connection without it is smaller.
+            Box::pin(self.http2(stream, peer)).await;
         } else {
             self.http1(stream, peer).await;
         }
     }
 
-    async fn http1<S>(&self, stream: S, peer: Peer)
+    pub(super) async fn http1<S>(&self, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -114,7 +116,7 @@ impl<H: Handler> Common<H> {
         .await;
     }
 
-    async fn http2<S>(&self, stream: S, peer: Peer)
+    pub(super) async fn http2<S>(&self, stream: S, peer: Peer)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -204,4 +206,27 @@ fn http2() -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(20));
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    //! What each connection costs.
+
+    use super::*;
+    use crate::gateway::Gateway;
+
+    /// A task is as large as its largest state, whatever it does: this is what an idle connection holds beside its buffers.
+    #[test]
+    fn a_connection_and_a_request_stay_small() {
+        fn of<F, A, B>(_: fn(A, B) -> F) -> usize {
+            size_of::<F>()
+        }
+        fn of_three<F, A, B, C>(_: fn(A, B, C) -> F) -> usize {
+            size_of::<F>()
+        }
+        let connection = of_three(Common::<Gateway>::serve);
+        let request = of(answer::<Gateway>);
+        assert!(connection <= 4 * 1024, "{connection}");
+        assert!(request <= 8 * 1024, "{request}");
+    }
 }

@@ -32,8 +32,9 @@ impl Pulse {
         self.begun.load(Ordering::Relaxed)
     }
 
+    /// Nothing is asked for, and nothing is left to be written.
     pub(super) fn is_idle(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) == 0
+        self.under_way.load(Ordering::Relaxed) == 0 && !self.is_stuck()
     }
 
     pub(super) fn spoke(&self) -> bool {

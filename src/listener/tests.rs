@@ -36,7 +36,7 @@ fn hasty() -> Limits {
         handshake: Duration::from_millis(150),
         head: Duration::from_millis(150),
         tick: Duration::from_millis(100),
-        looks: 3,
+        idle: Duration::from_millis(300),
         goodbye: Duration::from_millis(100),
     }
 }

@@ -20,10 +20,10 @@ pub(super) struct Limits {
     pub(super) handshake: Duration,
     /// A request's head, from its first byte; in HTTP/2, the first byte of all.
     pub(super) head: Duration,
-    /// Between two looks.
+    /// Between two looks: what follows is noticed that much later at most.
     pub(super) tick: Duration,
-    /// Looks at which nothing was under way, or nothing of a response could be written, until it is closed.
-    pub(super) looks: u8,
+    /// Without a request under way, or without the peer reading anything of a response.
+    pub(super) idle: Duration,
     /// From being told to close to being cut off.
     pub(super) goodbye: Duration,
 }
@@ -34,7 +34,7 @@ impl Default for Limits {
             handshake: Duration::from_secs(10),
             head: Duration::from_secs(10),
             tick: Duration::from_secs(25),
-            looks: 3,
+            idle: Duration::from_secs(75),
             goodbye: Duration::from_secs(5),
         }
     }
@@ -100,10 +100,9 @@ pin_project! {
         stage: Stage,
         // The number of requests that had begun when the head under way did.
         head: Option<u32>,
-        begun: u32,
-        written: u32,
-        idle_looks: u8,
-        stuck_looks: u8,
+        period: Duration,
+        idle: Span,
+        stuck: Span,
         #[pin]
         told: Notified<'a>,
         #[pin]
@@ -118,6 +117,10 @@ impl<'a> Watch<'a> {
         draining: &'a Draining,
         limits: &'a Limits,
     ) -> Self {
+        let period = match speaks {
+            Speaks::Http1 => limits.tick,
+            Speaks::Http2 => limits.head,
+        };
         Self {
             pulse,
             draining,
@@ -125,15 +128,11 @@ impl<'a> Watch<'a> {
             speaks,
             stage: Stage::New,
             head: None,
-            begun: 0,
-            written: 0,
-            idle_looks: 0,
-            stuck_looks: 0,
+            period,
+            idle: Span::Since(0, Duration::ZERO),
+            stuck: Span::Not,
             told: draining.told.notified(),
-            timer: sleep(match speaks {
-                Speaks::Http1 => limits.tick,
-                Speaks::Http2 => limits.head,
-            }),
+            timer: sleep(period),
         }
     }
 
@@ -180,6 +179,7 @@ impl<'a> Watch<'a> {
 
     fn wake_in(self: Pin<&mut Self>, time: Duration, cx: &mut Context<'_>) {
         let mut this = self.project();
+        *this.period = time;
         this.timer.as_mut().reset(Instant::now() + time);
         let _ = this.timer.poll(cx);
     }
@@ -192,20 +192,15 @@ impl<'a> Watch<'a> {
             Speaks::Http1 => pulse.is_partial() && *this.head == Some(pulse.begun()),
             Speaks::Http2 => !pulse.spoke(),
         };
-        *this.idle_looks = count(
-            *this.idle_looks,
-            pulse.is_idle() && pulse.begun() == *this.begun,
-        );
-        *this.stuck_looks = count(
-            *this.stuck_looks,
-            pulse.is_stuck() && pulse.written() == *this.written,
-        );
-        *this.begun = pulse.begun();
-        *this.written = pulse.written();
-        if *this.stuck_looks >= this.limits.looks {
+        let (period, most) = (*this.period, this.limits.idle);
+        let idle = pulse.is_idle().then(|| pulse.begun());
+        let stuck = pulse.is_stuck().then(|| pulse.written());
+        this.idle.look(idle, period);
+        this.stuck.look(stuck, period);
+        if late || this.stuck.is_over(most) {
             return Verdict::Cut;
         }
-        if late || *this.idle_looks >= this.limits.looks {
+        if this.idle.is_over(most) {
             *this.stage = Stage::Leaving;
             return Verdict::Close;
         }
@@ -213,6 +208,27 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn count(so_far: u8, again: bool) -> u8 {
-    if again { so_far.saturating_add(1) } else { 0 }
+/// How long something is known to have gone on, from look to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Span {
+    Not,
+    /// As long as the mark stays the same.
+    Since(u32, Duration),
+}
+
+impl Span {
+    /// What is seen now, `period` after the last look: a mark if it goes on.
+    fn look(&mut self, mark: Option<u32>, period: Duration) {
+        *self = match (*self, mark) {
+            (_, None) => Self::Not,
+            (Self::Since(before, so_far), Some(mark)) if before == mark => {
+                Self::Since(mark, so_far + period)
+            }
+            (_, Some(mark)) => Self::Since(mark, Duration::ZERO),
+        };
+    }
+
+    fn is_over(self, most: Duration) -> bool {
+        matches!(self, Self::Since(_, so_far) if so_far >= most)
+    }
 }
