@@ -22,6 +22,8 @@ use tokio::time::Instant;
 
 use super::*;
 
+mod tls;
+
 type Any = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// An upstream that is written by hand, one connection at a time.
@@ -648,18 +650,16 @@ async fn answers_are_never_mixed_up() {
 }
 
 /// Counts how often a future is polled.
-async fn polls<T>(future: impl Future<Output = T>) -> (usize, T) {
+async fn counted(count: Arc<AtomicUsize>, future: impl Future<Output = ()>) {
     let mut future = std::pin::pin!(future);
-    let mut count = 0;
-    let done = std::future::poll_fn(|cx| {
-        count += 1;
+    std::future::poll_fn(|cx| {
+        count.fetch_add(1, Ordering::Relaxed);
         future.as_mut().poll(cx)
     })
     .await;
-    (count, done)
 }
 
-/// No task is woken for nothing: once to write the request, once to read the answer. Nor is the one that used the connection
+/// No task is woken for nothing: once to write the request, once to read the answer. Nor is the task that used the connection
 /// before.
 #[tokio::test]
 async fn a_request_on_an_idle_connection_takes_two_polls() {
@@ -667,34 +667,67 @@ async fn a_request_on_an_idle_connection_takes_two_polls() {
     let pool: Pool = upstream.pool();
     let serving = tokio::spawn(async move {
         let mut peer = upstream.accept().await;
-        for _ in 0..5 {
+        loop {
             peer.request().await;
             peer.say(OK).await;
         }
-        peer.request().await;
-        peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-            .await;
-        for _ in 0..5 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            peer.say("2\r\nok\r\n").await;
-        }
-        peer.say("0\r\n\r\n").await;
-        peer
     });
-    let ask = async || text(pool.send(get("/")).await.unwrap()).await;
-    ask().await;
-    for _ in 0..4 {
-        // On a task of its own, so that only its own wake-ups are counted.
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let count = Arc::new(AtomicUsize::new(0));
+        let (go, mut going) = tokio::sync::mpsc::unbounded_channel();
         let pool = pool.clone();
-        let ask = async move { text(pool.send(get("/")).await.unwrap()).await };
-        let (count, answer) = tokio::spawn(polls(ask)).await.unwrap();
-        assert_eq!((count, &*answer), (2, "ok"));
+        let ask = async move {
+            while going.recv().await.is_some() {
+                assert_eq!(text(pool.send(get("/")).await.unwrap()).await, "ok");
+            }
+        };
+        tokio::spawn(counted(Arc::clone(&count), ask));
+        tasks.push((go, count));
     }
-    let asking = pool.clone();
-    let ask = async move { text(asking.send(get("/")).await.unwrap()).await };
-    let (count, answer) = tokio::spawn(polls(ask)).await.unwrap();
-    assert_eq!(answer, "okokokokok");
-    assert!(count <= 8, "{count} polls for a head and five frames");
+    let settled = || tokio::time::sleep(Duration::from_millis(20));
+    for turn in [0, 0, 1, 0, 1, 1, 0] {
+        settled().await;
+        let before: Vec<_> = tasks
+            .iter()
+            .map(|(_, n)| n.load(Ordering::Relaxed))
+            .collect();
+        tasks[turn].0.send(()).unwrap();
+        settled().await;
+        let polls = |at: usize| tasks[at].1.load(Ordering::Relaxed) - before[at];
+        // The first of all had to connect.
+        if before != [1, 1] {
+            assert_eq!(polls(turn), 2, "by the task that asked");
+        }
+        assert_eq!(polls(1 - turn), 0, "by the other task");
+    }
     assert_eq!(pool.inner.idle.len(), 1);
-    serving.await.unwrap();
+    serving.abort();
+}
+
+/// One poll for each frame that comes, and not a second one for having taken it.
+#[tokio::test]
+async fn a_frame_takes_one_poll() {
+    let upstream = Upstream::start().await;
+    let pool: Pool = upstream.pool();
+    let count = Arc::new(AtomicUsize::new(0));
+    let asking = pool.clone();
+    let ask = async move {
+        assert_eq!(text(asking.send(get("/")).await.unwrap()).await, "okokokok");
+    };
+    let asked = tokio::spawn(counted(Arc::clone(&count), ask));
+    let mut peer = upstream.accept().await;
+    peer.request().await;
+    peer.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let before = count.load(Ordering::Relaxed);
+        peer.say("2\r\nok\r\n").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(count.load(Ordering::Relaxed) - before, 1);
+    }
+    peer.say("0\r\n\r\n").await;
+    asked.await.unwrap();
+    assert_eq!(pool.inner.idle.len(), 1);
 }

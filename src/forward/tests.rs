@@ -31,6 +31,7 @@ use crate::verify::Verified;
 
 mod bodies;
 mod heads;
+mod http2;
 mod tunnels;
 
 /// A gateway that knows one upstream and one caller.
@@ -44,6 +45,7 @@ struct Setup {
     authorization: Authorization,
     trusted: bool,
     tls: bool,
+    h2: bool,
     request_timeout: Duration,
 }
 
@@ -55,6 +57,7 @@ impl Setup {
             authorization: Authorization::None,
             trusted: false,
             tls: true,
+            h2: false,
             request_timeout: Duration::from_secs(10),
         }
     }
@@ -91,9 +94,15 @@ impl Setup {
                         )
                     }
                 });
-                let connection = hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service);
-                tokio::spawn(connection.with_upgrades());
+                let io = TokioIo::new(stream);
+                if self.h2 {
+                    let executor = hyper_util::rt::TokioExecutor::new();
+                    let server = hyper::server::conn::http2::Builder::new(executor);
+                    tokio::spawn(server.serve_connection(io, service));
+                } else {
+                    let server = hyper::server::conn::http1::Builder::new();
+                    tokio::spawn(server.serve_connection(io, service).with_upgrades());
+                }
             }
         });
         Front { address }
@@ -173,7 +182,10 @@ async fn serve(
     peer: &Peer,
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let host = request.headers()["host"].to_str().unwrap();
+    let host = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
+        None => request.headers()["host"].to_str().unwrap(),
+    };
     let (host, port) = host
         .split_once(':')
         .map_or((host, None), |(h, p)| (h, p.parse().ok()));
