@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryFutureExt;
+use futures_util::future::Either;
 use http::{Request, Response, Version};
 use http_body_util::Full;
 
@@ -173,51 +175,60 @@ impl<B: Outgoing> Pool<B> {
     ///
     /// # Errors
     /// When there is no response; [`Error::nothing_was_sent`] tells whether it may be tried again.
-    pub async fn send(&self, request: Request<B>) -> Result<Response<Body<B>>, Error> {
-        self.try_send(request).await.map_err(|failed| failed.error)
+    pub fn send(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<Body<B>>, Error>> + Send {
+        self.try_send(request).map_err(|failed| failed.error)
     }
 
     /// The same as [`Pool::send`], but gives the request back if nothing of it was sent.
     ///
     /// # Errors
     /// The same as [`Pool::send`].
-    pub async fn try_send(&self, mut request: Request<B>) -> Result<Response<Body<B>>, Failed<B>> {
-        if let Some(lease) = self.inner.idle.take() {
-            match self.exchange(lease, request).await {
+    pub async fn try_send(&self, request: Request<B>) -> Result<Response<Body<B>>, Failed<B>> {
+        let request = match self.inner.idle.take() {
+            Some(lease) => match self.exchange(lease, request).await {
                 Err(Failed {
                     request: Some(unsent),
                     ..
-                }) => request = *unsent,
+                }) => unsent,
                 answered => return answered,
-            }
-            self.inner.idle.sweep();
-        }
-        // Connecting is rare and its future is large: it must not make every request's future large.
-        match Box::pin(dial::lease(&self.inner.origin, &self.inner.settings)).await {
-            Ok(lease) => self.exchange(lease, request).await,
+            },
+            None => Box::new(request),
+        };
+        // Rare, and large: it must not make the future of every request large, which idle connections of clients hold too.
+        Box::pin(self.send_afresh(request)).await
+    }
+
+    async fn send_afresh(&self, request: Box<Request<B>>) -> Result<Response<Body<B>>, Failed<B>> {
+        self.inner.idle.sweep();
+        match dial::lease(&self.inner.origin, &self.inner.settings).await {
+            Ok(lease) => self.exchange(lease, *request).await,
             Err(error) => Err(Failed {
                 error,
-                request: Some(Box::new(request)),
+                request: Some(request),
             }),
         }
     }
 
-    async fn exchange(
+    fn exchange(
         &self,
         lease: Box<Lease<B>>,
         request: Request<B>,
-    ) -> Result<Response<Body<B>>, Failed<B>> {
+    ) -> impl Future<Output = Result<Response<Body<B>>, Failed<B>>> + Send {
         let limit = self.inner.settings.response_timeout;
-        let Exchanged { response, lease } = if request.headers().contains_key(http::header::UPGRADE)
-        {
-            lease.exchange_for_upgrade(request, limit).await?
+        let exchanged = if request.headers().contains_key(http::header::UPGRADE) {
+            Either::Left(Box::pin(lease.exchange_for_upgrade(request, limit)))
         } else {
-            lease.exchange(request, limit).await?
+            Either::Right(lease.exchange(request, limit))
         };
-        // A peer that speaks HTTP/1.0 can't be sent a chunked body, and hyper would send the next one's without saying so.
-        let reusable = response.version() == Version::HTTP_11;
-        let home = reusable.then(|| Arc::clone(&self.inner));
-        Ok(response.map(|incoming| Body::new(incoming, lease, home)))
+        exchanged.map_ok(|Exchanged { response, lease }| {
+            // A peer that speaks HTTP/1.0 can't be sent a chunked body: hyper would leave the next one's away.
+            let reusable = response.version() == Version::HTTP_11;
+            let home = reusable.then(|| Arc::clone(&self.inner));
+            response.map(|incoming| Body::new(incoming, lease, home))
+        })
     }
 }
 

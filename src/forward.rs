@@ -5,10 +5,12 @@ use std::error::Error as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
@@ -106,11 +108,11 @@ pub enum Error {
 }
 
 /// A response's body on its way to the client: the upstream's, or one of our own pages.
-pub type Body = Either<connect::Body<Upload>, Full<Bytes>>;
+pub type Body = http_body_util::Either<connect::Body<Upload>, Full<Bytes>>;
 
 /// A body of our own.
 pub fn whole(bytes: impl Into<Bytes>) -> Body {
-    Either::Right(Full::new(bytes.into()))
+    http_body_util::Either::Right(Full::new(bytes.into()))
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -152,18 +154,36 @@ impl Forwarder {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn send(
-        &self,
+    pub fn send<'a>(
+        &'a self,
         permit: Permit,
+        target: &'a Target,
+        peer: &'a Peer,
+        id: &RequestId,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<Body>, Error>> + Send + use<'a> {
+        // No async fn: every argument would be kept in the future of every request, and the request twice.
+        match self.prepare(&permit, target, peer, id, request) {
+            Ok((lane, tunnel, request)) => Either::Left(lane.send(request).map(move |response| {
+                let response = response.map_err(|error| self::error(lane.name(), error))?;
+                self.pass_on(response, lane, tunnel, target, peer)
+            })),
+            Err(error) => Either::Right(std::future::ready(Err(error))),
+        }
+    }
+
+    fn prepare(
+        &self,
+        permit: &Permit,
         target: &Target,
         peer: &Peer,
         id: &RequestId,
         mut request: Request<Incoming>,
-    ) -> Result<Response<Body>, Error> {
-        let lane = self.lane(&permit)?;
+    ) -> Result<(&Lane, Option<upgrade::Asked>, Request<Upload>), Error> {
+        let lane = self.lane(permit)?;
         let tunnel = upgrade::asked(&mut request)?;
         let mut request = self
-            .outgoing(request, &permit, target, peer, lane.authorization())
+            .outgoing(request, permit, target, peer, lane.authorization())
             .ok_or_else(|| unreachable(lane.name(), "the request can't be written"))?;
         request.headers_mut().insert(TRACEPARENT, id.traceparent());
         if let Ok(id) = HeaderValue::from_str(id.as_str()) {
@@ -172,27 +192,39 @@ impl Forwarder {
         if tunnel.is_some() {
             upgrade::announce(request.headers_mut());
         }
-        let response = lane.send(request).await;
-        let mut response = response.map_err(|error| self::error(lane.name(), error))?;
-        match (response.status() == StatusCode::SWITCHING_PROTOCOLS, tunnel) {
-            (false, _) => headers::strip_response(response.headers_mut()),
-            (true, Some(tunnel)) if upgrade::agreed(response.headers()) => {
-                headers::strip_response(response.headers_mut());
+        Ok((lane, tunnel, request))
+    }
+
+    /// The response as it goes to the client.
+    fn pass_on(
+        &self,
+        mut response: Response<connect::Body<Upload>>,
+        lane: &Lane,
+        tunnel: Option<upgrade::Asked>,
+        target: &Target,
+        peer: &Peer,
+    ) -> Result<Response<Body>, Error> {
+        let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let agreed = switched && upgrade::agreed(response.headers());
+        headers::strip_response(response.headers_mut());
+        match tunnel {
+            Some(tunnel) if agreed => {
                 upgrade::announce(response.headers_mut());
                 tunnel.join(&mut response);
             }
-            (true, _) => {
+            _ if switched => {
                 return Err(Error::Nonsense {
                     upstream: Arc::clone(lane.name()),
                     what: "it switched protocols unasked",
                 });
             }
+            _ => {}
         }
         self.own_cookies.refuse(response.headers_mut());
         if peer.tls {
             headers::keep_on_https(response.headers_mut(), target);
         }
-        Ok(response.map(Either::Left))
+        Ok(response.map(http_body_util::Either::Left))
     }
 
     fn lane(&self, permit: &Permit) -> Result<&Lane, Error> {

@@ -93,16 +93,26 @@ impl<B: Outgoing> Lease<B> {
     }
 
     /// Sends a request and drives the connection until the response's head is there.
-    pub(super) async fn exchange(
+    pub(super) fn exchange(
         mut self: Box<Self>,
         request: Request<B>,
         limit: Duration,
-    ) -> Result<Exchanged<B>, Failed<B>> {
+    ) -> impl Future<Output = Result<Exchanged<B>, Failed<B>>> + Send {
         let request = request.map(Tracked::new);
         let progress = request.body().progress();
-        let mut response = pin!(self.sender.try_send_request(request));
+        let response = self.sender.try_send_request(request);
         self.set_timer(Instant::now(), limit);
-        let mut lease = Some(self);
+        Self::answered(self, response, progress, limit)
+    }
+
+    async fn answered(
+        lease: Box<Self>,
+        response: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Tracked<B>>>>>,
+        progress: Option<Arc<Progress>>,
+        limit: Duration,
+    ) -> Result<Exchanged<B>, Failed<B>> {
+        let mut response = pin!(response);
+        let mut lease = Some(lease);
         let response = poll_fn(|cx| {
             // Dropping a connection that is over settles what still waits for a response on it.
             lease.take_if(|lease| lease.poll_drive(cx).is_ready());
@@ -216,6 +226,8 @@ impl Relay {
 
     fn park(&self) {
         self.state.store(Self::PARKED, Ordering::Release);
+        // A waker keeps the whole memory of its task, which may have ended.
+        drop(self.task.take());
     }
 
     fn hush(&self) {

@@ -605,28 +605,35 @@ async fn an_upgraded_connection_is_handed_over() {
     assert!(peer.is_hung_up().await);
 }
 
-/// One task, many requests at once: everyone gets the answer to his own question.
-#[tokio::test]
-async fn answers_are_never_mixed_up() {
-    let upstream = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let origin = Origin {
-        scheme: Scheme::Http,
-        host: "127.0.0.1".into(),
-        port: upstream.local_addr().unwrap().port(),
-    };
+/// An upstream that answers with the request's path several times over, in frames that come one by one.
+async fn repeater() -> Origin {
+    let upstream = Upstream::start().await;
+    let origin = upstream.origin();
     tokio::spawn(async move {
         loop {
-            let (stream, _) = upstream.accept().await.unwrap();
-            let echo = |request: Request<hyper::body::Incoming>| async move {
-                let path = request.uri().path().to_owned();
-                Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(path)))
+            let (stream, _) = upstream.listener.accept().await.unwrap();
+            let repeat = |request: Request<hyper::body::Incoming>| async move {
+                let (feed, body) = fed();
+                tokio::spawn(async move {
+                    let path = Bytes::from(request.uri().path().to_owned());
+                    for _ in 0..path.len() {
+                        let _ = feed.send(Ok(http_body::Frame::data(path.clone())));
+                        tokio::task::yield_now().await;
+                    }
+                });
+                Ok::<_, Infallible>(Response::new(body))
             };
-            let service = hyper::service::service_fn(echo);
+            let service = hyper::service::service_fn(repeat);
             let io = hyper_util::rt::TokioIo::new(stream);
             tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
         }
     });
-    let pool: Pool = Pool::new(origin, settings());
+    origin
+}
+
+/// Many requests at once: everyone gets the whole answer to his own question, and nobody waits for ever.
+async fn crowd() {
+    let pool: Pool = Pool::new(repeater().await, settings());
     let mut asking = tokio::task::JoinSet::new();
     for asker in 0..20 {
         let pool = pool.clone();
@@ -639,14 +646,27 @@ async fn answers_are_never_mixed_up() {
                     let _ = futures_util::poll!(&mut sending);
                     continue;
                 }
-                assert_eq!(text(sending.await.unwrap()).await, path);
+                let answer = text(sending.await.unwrap()).await;
+                assert_eq!(answer, path.repeat(path.len()));
             }
         });
     }
-    while let Some(asked) = asking.join_next().await {
-        asked.unwrap();
-    }
+    let all = async { while asking.join_next().await.transpose().unwrap().is_some() {} };
+    tokio::time::timeout(Duration::from_secs(60), all)
+        .await
+        .expect("a wake-up was lost");
     assert!(pool.inner.idle.len() <= 20);
+}
+
+#[tokio::test]
+async fn a_crowd_on_one_thread() {
+    crowd().await;
+}
+
+/// As on the background runtime: a wake-up may come from any thread at any time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_crowd_on_several_threads() {
+    crowd().await;
 }
 
 /// Counts how often a future is polled.
@@ -730,4 +750,13 @@ async fn a_frame_takes_one_poll() {
     peer.say("0\r\n\r\n").await;
     asked.await.unwrap();
     assert_eq!(pool.inner.idle.len(), 1);
+}
+
+/// Idle connections of clients hold the space of a request's future too (hyper makes it once per connection).
+#[tokio::test]
+async fn waiting_for_a_response_takes_little_memory() {
+    let upstream = Upstream::start().await;
+    let pool: Pool = upstream.pool();
+    let size = std::mem::size_of_val(&pool.send(get("/")));
+    assert!(size <= 1024, "{size} bytes");
 }

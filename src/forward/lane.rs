@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::{Request, Response};
 use tokio::time::Instant;
 
@@ -13,6 +14,8 @@ use crate::connect::{self, Failed, Pool};
 
 /// How long a target that could not be reached is asked last.
 const REST: Duration = Duration::from_secs(2);
+
+type Outcome = Result<Response<connect::Body<Upload>>, connect::Error>;
 
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -49,13 +52,14 @@ impl Lane {
     }
 
     /// Sends to the target whose turn it is; to the next one only if nothing was sent to that.
-    pub(super) async fn send(
-        &self,
-        mut request: Request<Upload>,
-    ) -> Result<Response<connect::Body<Upload>>, connect::Error> {
-        if let [only] = &*self.targets {
-            return only.pool.send(request).await;
+    pub(super) fn send(&self, request: Request<Upload>) -> impl Future<Output = Outcome> + Send {
+        match &*self.targets {
+            [only] => Either::Left(only.pool.send(request)),
+            _ => Either::Right(Box::pin(self.send_in_turn(request))),
         }
+    }
+
+    async fn send_in_turn(&self, mut request: Request<Upload>) -> Outcome {
         let mut failure = no_targets();
         for target in self.in_turn() {
             match target.pool.try_send(request).await {
