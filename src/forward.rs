@@ -154,6 +154,10 @@ impl Forwarder {
     ///
     /// # Errors
     /// See [`Error`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a permit is good for one request"
+    )]
     pub fn send<'a>(
         &'a self,
         permit: Permit,

@@ -652,7 +652,7 @@ async fn crowd() {
         });
     }
     let all = async { while asking.join_next().await.transpose().unwrap().is_some() {} };
-    tokio::time::timeout(Duration::from_secs(60), all)
+    tokio::time::timeout(Duration::from_mins(1), all)
         .await
         .expect("a wake-up was lost");
     assert!(pool.inner.idle.len() <= 20);
