@@ -24,7 +24,7 @@ mod discovery;
 mod logout;
 mod revoke;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod token;
 
 /// How long a failed discovery is not tried again, whoever asks.

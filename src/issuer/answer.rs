@@ -93,6 +93,7 @@ fn retry_after(answer: &Answer) -> Option<Duration> {
 /// How long until an HTTP date, by the machine's own clock; zero if it has passed.
 fn until(date: &str) -> Option<Duration> {
     let date = jiff::fmt::rfc2822::DateTimeParser::new()
+        .relaxed_weekday(true)
         .parse_timestamp(date)
         .ok()?;
     let date = u64::try_from(date.as_second()).ok()?;

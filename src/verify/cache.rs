@@ -73,7 +73,7 @@ impl Cache {
     }
 
     /// At most this many tokens and about this many bytes.
-    fn bounded(tokens: usize, bytes: usize) -> Self {
+    pub(super) fn bounded(tokens: usize, bytes: usize) -> Self {
         let share = 2 * SHARDS;
         Self {
             hasher: DefaultHashBuilder::default(),
@@ -110,6 +110,17 @@ impl Cache {
             shard.young_bytes -= replaced.weight();
         }
         self.put(&mut shard, hash, entry);
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        let shards = self
+            .shards
+            .iter()
+            .map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner));
+        shards
+            .map(|shard| shard.young.len() + shard.old.len())
+            .sum()
     }
 
     fn put(&self, shard: &mut Shard, hash: u64, entry: Entry) {

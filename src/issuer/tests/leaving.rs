@@ -1,0 +1,201 @@
+//! Revocation and logout at the provider.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::server::{Reply, Server, issuer};
+use crate::clock::Clock;
+use crate::issuer::{EndSession, Error, Revocable};
+use crate::token::{AccessToken, IdToken, RefreshToken};
+
+const BACK: &str = "https://apps.example.com/oauth2/signed_out";
+
+fn class<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(done) => format!("{done:?}"),
+        Err(Error::Refused { .. }) => "refused".to_owned(),
+        Err(Error::Client { .. }) => "client".to_owned(),
+        Err(Error::Unavailable { retry_after, .. }) => match retry_after {
+            Some(wait) => format!("unavailable for {}", wait.as_secs()),
+            None => "unavailable".to_owned(),
+        },
+        Err(Error::NotOffered(_)) => "not offered".to_owned(),
+        Err(error @ (Error::Unknown { .. } | Error::Unusable { .. })) => panic!("{error:?}"),
+    }
+}
+
+async fn server_with(reply: Reply) -> (Server, crate::issuer::Issuer) {
+    let server = Server::provider(move |_| reply.clone()).await;
+    let mut settings = server.settings();
+    settings.call_timeout = Duration::from_millis(300);
+    let issuer = issuer(settings, Clock::System);
+    (server, issuer)
+}
+
+#[tokio::test]
+async fn what_is_sent_to_be_revoked() {
+    let (server, issuer) = server_with(Reply::Text(200, String::new(), String::new())).await;
+    issuer
+        .revoke(&Revocable::Refresh(RefreshToken::new("RT")))
+        .await
+        .unwrap();
+    issuer
+        .revoke(&Revocable::Access(AccessToken::new("AT")))
+        .await
+        .unwrap();
+    let seen: Vec<_> = server
+        .seen()
+        .into_iter()
+        .filter(|seen| seen.path == "/revoke")
+        .collect();
+    for (seen, token, hint) in [
+        (&seen[0], "RT", "refresh_token"),
+        (&seen[1], "AT", "access_token"),
+    ] {
+        assert_eq!(seen.method, "POST");
+        assert_eq!(seen.parameter("token").unwrap(), token);
+        assert_eq!(seen.parameter("token_type_hint").unwrap(), hint);
+        assert!(seen.head.contains("\nauthorization: basic "));
+    }
+}
+
+#[tokio::test]
+async fn what_a_revocation_s_answer_means() {
+    let error = |status: u16, code: &str| Reply::Json(status, json!({ "error": code }));
+    let text = |status: u16, headers: &str| Reply::Text(status, headers.to_owned(), String::new());
+    for (name, reply, expected) in [
+        ("done", text(200, ""), "()"),
+        ("done without content", text(204, ""), "()"),
+        (
+            "Keycloak, not knowing it",
+            error(200, "invalid_token"),
+            "()",
+        ),
+        ("dead already", error(400, "invalid_token"), "()"),
+        (
+            "oidc-provider and JWTs",
+            error(400, "unsupported_token_type"),
+            "not offered",
+        ),
+        ("another client's", error(400, "invalid_request"), "refused"),
+        ("wrong secret", error(401, "invalid_client"), "client"),
+        (
+            "wrong secret at Keycloak",
+            error(401, "unauthorized_client"),
+            "client",
+        ),
+        (
+            "wrong secret at some other",
+            error(401, "invalid_request"),
+            "client",
+        ),
+        ("down", text(503, "retry-after: 7\r\n"), "unavailable for 7"),
+        ("too many", text(429, ""), "unavailable"),
+        ("a page", text(400, ""), "unavailable"),
+        ("a redirect", text(302, "location: /\r\n"), "unavailable"),
+        ("reset", Reply::Reset, "unavailable"),
+        ("silence", Reply::Hang, "unavailable"),
+    ] {
+        let (_server, issuer) = server_with(reply).await;
+        let token = Revocable::Refresh(RefreshToken::new("RT"));
+        assert_eq!(class(issuer.revoke(&token).await), expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_without_these_endpoints() {
+    let server = Server::start(|_| Reply::Hang).await;
+    let origin = server.origin.clone();
+    server.answer(move |_| {
+        let mut document = super::server::document(&origin);
+        document["revocation_endpoint"] = json!(null);
+        document["end_session_endpoint"] = json!(null);
+        Reply::Json(200, document)
+    });
+    let issuer = server.issuer();
+    let token = Revocable::Refresh(RefreshToken::new("RT"));
+    assert_eq!(class(issuer.revoke(&token).await), "not offered");
+    let hint = IdToken::new("a.b.c");
+    assert_eq!(
+        class(issuer.end_session(&hint, BACK, "s").await),
+        "not offered"
+    );
+    assert_eq!(
+        class(issuer.end_session_url(BACK, "s").await),
+        "not offered"
+    );
+}
+
+#[tokio::test]
+async fn what_a_logout_s_answer_means() {
+    let text = |status: u16, headers: &str| Reply::Text(status, headers.to_owned(), String::new());
+    let to = |status: u16, location: &str| text(status, &format!("location: {location}\r\n"));
+    for (name, reply, expected) in [
+        (
+            "back, with state",
+            to(302, &format!("{BACK}?state=st%26ate")),
+            "Ended",
+        ),
+        (
+            "back by 303",
+            to(303, &format!("{BACK}?state=st%26ate")),
+            "Ended",
+        ),
+        ("back, without state", to(302, BACK), "Ended"),
+        (
+            "back, with another state",
+            to(302, &format!("{BACK}?state=other")),
+            "AskPerson",
+        ),
+        (
+            "back, and more",
+            to(302, &format!("{BACK}/more")),
+            "AskPerson",
+        ),
+        (
+            "to another host",
+            to(302, "https://evil.example/oauth2/signed_out?state=st%26ate"),
+            "AskPerson",
+        ),
+        ("to its own page", to(302, "/confirm"), "AskPerson"),
+        ("to nowhere", text(302, ""), "AskPerson"),
+        ("to no address", to(302, "http://["), "AskPerson"),
+        ("a page", text(200, ""), "AskPerson"),
+        ("no POST", text(405, ""), "AskPerson"),
+        ("down", text(503, ""), "unavailable"),
+        ("a bad hint", text(400, ""), "refused"),
+        ("reset", Reply::Reset, "unavailable"),
+        ("silence", Reply::Hang, "unavailable"),
+    ] {
+        let (_server, issuer) = server_with(reply).await;
+        let hint = IdToken::new("a.b.c");
+        assert_eq!(
+            class(issuer.end_session(&hint, BACK, "st&ate").await),
+            expected,
+            "{name}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_token_is_in_a_url() {
+    let (server, issuer) = server_with(Reply::Text(200, String::new(), String::new())).await;
+    let hint = IdToken::new("a.b.c");
+    assert_eq!(
+        issuer.end_session(&hint, BACK, "s").await.unwrap(),
+        EndSession::AskPerson
+    );
+    let seen = server.seen().pop().unwrap();
+    assert_eq!((&*seen.method, &*seen.path), ("POST", "/logout"));
+    assert_eq!(seen.parameter("id_token_hint").unwrap(), "a.b.c");
+    assert_eq!(seen.parameter("client_id").unwrap(), "gateway");
+    assert_eq!(seen.parameter("post_logout_redirect_uri").unwrap(), BACK);
+    assert_eq!(seen.parameter("state").unwrap(), "s");
+    let url = issuer.end_session_url(BACK, "s").await.unwrap();
+    let names: Vec<_> = url
+        .query_pairs()
+        .map(|(name, _)| name.into_owned())
+        .collect();
+    assert_eq!(names, ["client_id", "post_logout_redirect_uri", "state"]);
+}

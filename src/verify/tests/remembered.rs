@@ -1,0 +1,138 @@
+//! How long a verified token is remembered, and how many are.
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::verify::cache::{Cache, Entry};
+use crate::verify::claims;
+use crate::verify::jwk::Key;
+
+#[tokio::test]
+async fn a_token_is_verified_once() {
+    let scene = Scene::new().await;
+    let token = scene.draft().sign();
+    let first = scene.verify(&token).await.unwrap();
+    let again = scene.verify(&token).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &again));
+}
+
+#[tokio::test]
+async fn only_the_very_same_text_is_remembered() {
+    let scene = Scene::new().await;
+    let token = scene.draft().sign();
+    scene.verify(&token).await.unwrap();
+    for at in [0, 40, token.len() / 2, token.len() - 2] {
+        let mut changed = token.clone().into_bytes();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(changed).unwrap();
+        assert_ne!(reason(scene.verify(&changed).await), "", "at {at}");
+    }
+    assert_ne!(reason(scene.verify(&token[..token.len() - 1]).await), "");
+}
+
+#[tokio::test]
+async fn it_is_forgotten_at_its_end() {
+    let scene = Scene::new().await;
+    let token = scene.draft().sign();
+    scene.verify(&token).await.unwrap();
+    scene.clock.advance(325 * SECOND);
+    assert_eq!(reason(scene.verify(&token).await), "");
+    scene.clock.advance(10 * SECOND);
+    assert_eq!(reason(scene.verify(&token).await), "expired");
+}
+
+#[tokio::test]
+async fn it_goes_with_its_key() {
+    let scene = Scene::new().await;
+    let (by_rsa, by_ec) = (
+        scene.draft().sign(),
+        scene
+            .draft()
+            .header(json!({ "alg": "ES256", "kid": "ec" }))
+            .sign_with(&P256, "ES256"),
+    );
+    scene.verify(&by_rsa).await.unwrap();
+    let kept = scene.verify(&by_ec).await.unwrap();
+    scene.publish(set(&[
+        P256.jwk(json!({ "kid": "ec", "use": "sig", "alg": "ES256" }))
+    ]));
+    let unknown = scene.draft().header(json!({ "kid": "new" })).sign();
+    assert_eq!(
+        reason(scene.verify(&unknown).await),
+        "signed with an unknown key"
+    );
+    assert_eq!(
+        reason(scene.verify(&by_rsa).await),
+        "signed with an unknown key"
+    );
+    assert!(Arc::ptr_eq(&kept, &scene.verify(&by_ec).await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_key_that_comes_to_be_for_something_else_takes_its_tokens_along() {
+    let scene = Scene::new().await;
+    let token = scene.draft().sign();
+    scene.verify(&token).await.unwrap();
+    scene.publish(set(&[RSA.jwk(json!({ "kid": "rsa", "alg": "PS256" }))]));
+    let unknown = scene.draft().header(json!({ "kid": "new" })).sign();
+    let _ = scene.verify(&unknown).await;
+    assert_eq!(
+        reason(scene.verify(&token).await),
+        "alg does not fit its key"
+    );
+}
+
+fn entry(text: &str, until: u64) -> Entry {
+    let expires = json!({ "exp": until });
+    let (expires, window) = claims::times(
+        expires.as_object().unwrap(),
+        Duration::ZERO,
+        Timestamp::default(),
+    )
+    .unwrap();
+    Entry {
+        token: AccessToken::new(text),
+        verified: Verified::for_tests(text, expires, &[], &[], serde_json::Map::new()),
+        window,
+        key: Arc::new(Key::read(&ED.jwk(json!({})), &[Algorithm::EdDSA]).unwrap()),
+    }
+}
+
+#[test]
+fn no_more_are_kept_than_the_bound() {
+    let now = Timestamp::from_secs(1);
+    for (cache, bound) in [
+        (Cache::bounded(1280, usize::MAX / 2), 1280),
+        (Cache::bounded(usize::MAX / 2, 128 * 10_000), 128 * 20),
+    ] {
+        for number in 0..10_000 {
+            cache.insert(entry(&format!("token {number}"), 2));
+        }
+        assert!(cache.len() <= bound, "{}", cache.len());
+        assert!(cache.find("token 9999", now).is_some());
+        assert!(cache.find("token 0", now).is_none());
+    }
+}
+
+#[test]
+fn what_is_asked_for_stays() {
+    let cache = Cache::bounded(1280, usize::MAX / 2);
+    cache.insert(entry("favourite", 2));
+    for number in 0..10_000 {
+        cache.insert(entry(&format!("token {number}"), 2));
+        assert!(cache.find("favourite", Timestamp::from_secs(1)).is_some());
+    }
+}
+
+#[test]
+fn a_token_put_twice_is_there_once() {
+    let cache = Cache::bounded(1280, usize::MAX / 2);
+    for _ in 0..100 {
+        cache.insert(entry("one", 2));
+    }
+    assert_eq!(cache.len(), 1);
+    assert_eq!(
+        &*cache.find("one", Timestamp::from_secs(1)).unwrap().subject,
+        "one"
+    );
+    assert!(cache.find("one", Timestamp::from_secs(2)).is_none());
+}
