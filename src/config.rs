@@ -30,6 +30,7 @@ use crate::{forward, issuer, pages, route, session, telemetry, tls, verify};
 pub use load::Checked;
 pub use overlay::{Environment, Overlay};
 pub use problem::{Coloring, Entry, Problems, Severity};
+pub use value::parse_duration;
 
 /// A configuration without errors: what `app` builds the gateway from.
 #[derive(Clone, Debug)]

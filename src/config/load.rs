@@ -28,7 +28,8 @@ impl Config {
         match std::fs::read_to_string(file) {
             Ok(text) => Self::parse(&text, file, overlay),
             Err(error) => {
-                let mut problem = unreadable(Place::File, &file.display().to_string(), &error);
+                let name = file.display().to_string();
+                let mut problem = unreadable(Place::File, &name, &error);
                 problem.help =
                     Some("name another with --config FILE or TIDEGATE_CONFIG".to_owned());
                 Err(Problems::new(file, String::new(), vec![problem]))

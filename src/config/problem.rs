@@ -159,21 +159,17 @@ impl Problems {
     }
 
     /// For people.
-    pub fn render(&self, renderer: &Renderer) -> String {
+    pub fn render(&self, coloring: Coloring) -> String {
+        let renderer = match coloring {
+            Coloring::Plain => Renderer::plain(),
+            Coloring::Colored => Renderer::styled(),
+        };
         let mut text = String::new();
         for problem in &self.list {
             text.push_str(&renderer.render(&[self.group(problem)]));
             text.push_str("\n\n");
         }
         text
-    }
-
-    /// For people, with colours where `color` says so.
-    pub fn render_in(&self, color: Coloring) -> String {
-        match color {
-            Coloring::Plain => self.render(&Renderer::plain()),
-            Coloring::Colored => self.render(&Renderer::styled()),
-        }
     }
 
     fn group<'a>(&'a self, problem: &'a Problem) -> Group<'a> {
@@ -229,7 +225,7 @@ impl Problems {
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.render(&Renderer::plain()).trim_end())
+        f.write_str(self.render(Coloring::Plain).trim_end())
     }
 }
 

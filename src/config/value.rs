@@ -152,8 +152,9 @@ pub(super) fn some_duration(field: &Field<'_>) -> Option<Duration> {
     Some(duration)
 }
 
-/// Numbers with units, the larger unit first, each at most once.
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads a duration such as `1h30m`: numbers with units (`d`, `h`, `m`, `s`, `ms`), the larger unit first, each at most
+/// once. Nothing else is one.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 5] = [
         ("d", 86_400_000),
         ("h", 3_600_000),

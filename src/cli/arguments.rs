@@ -1,0 +1,171 @@
+//! What can be written on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::Color;
+
+/// A reverse proxy that lets nothing through without a verified access token.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tidegate",
+    version,
+    about,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 success, 1 failure at run time, 2 wrong command line, 3 unclean shutdown, \
+                  77 no permission to bind or read, 78 invalid configuration."
+)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(super) struct Global {
+    /// The configuration; else ./gateway.toml, then /etc/tidegate/gateway.toml
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "TIDEGATE_CONFIG"
+    )]
+    pub(super) config: Option<PathBuf>,
+    /// As telemetry.log_level: error, warn, info, debug, trace, or a filter
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// As telemetry.log_format
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// When to colour (NO_COLOR is respected)
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(super) color: ColorChoice,
+    /// Say less: warnings and errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Global {
+    /// The keys that these flags stand for, as `--set` takes them.
+    pub(super) fn settings(&self) -> Vec<String> {
+        let level = match (&self.log_level, self.quiet, self.verbose) {
+            (Some(level), _, _) => Some(level.as_str()),
+            (None, true, _) => Some("warn"),
+            (None, false, 0) => None,
+            (None, false, 1) => Some("info,tidegate=debug"),
+            (None, false, _) => Some("info,tidegate=trace"),
+        };
+        let format = self.log_format.map(|format| match format {
+            LogFormat::Json => "json",
+            LogFormat::Pretty => "pretty",
+        });
+        let level = level.map(|level| format!("telemetry.log_level={level}"));
+        let format = format.map(|format| format!("telemetry.log_format={format}"));
+        level.into_iter().chain(format).collect()
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Serve
+    Run(Run),
+    /// Try it: an identity provider, an application and the gateway in one process on loopback
+    Demo(Demo),
+    /// Read the configuration and say what it comes to, or all that is wrong with it
+    Check(Check),
+    /// Say which version this is
+    Version {
+        /// For whom
+        #[arg(long, default_value = "human")]
+        format: VersionFormat,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Override a key, such as session.idle_timeout=15m
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Don't reload when files change (this version never does)
+    #[arg(long)]
+    no_watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// The gateway's port on localhost
+    #[arg(long, default_value_t = 8443)]
+    pub(super) port: u16,
+    /// Open a browser
+    #[arg(long)]
+    pub(super) open: bool,
+    /// How long access tokens live
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    pub(super) access_token_ttl: Duration,
+    /// Write the demo's configuration there, to go on from
+    #[arg(long, value_name = "DIR")]
+    pub(super) write: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Override a key, such as session.idle_timeout=15m
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// Take warnings for errors
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// For whom
+    #[arg(long, default_value = "human")]
+    pub(super) format: CheckFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum LogFormat {
+    Json,
+    Pretty,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ColorChoice {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<ColorChoice> for Color {
+    fn from(choice: ColorChoice) -> Self {
+        match choice {
+            ColorChoice::Auto => Self::Auto,
+            ColorChoice::Always => Self::Always,
+            ColorChoice::Never => Self::Never,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum CheckFormat {
+    Human,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum VersionFormat {
+    Human,
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    crate::config::parse_duration(text)
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write a number with its unit, such as 60s or 5m".to_owned())
+}

@@ -1,0 +1,107 @@
+//! `tidegate check`: what a configuration comes to, or all that is wrong with it.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::arguments::{self, CheckFormat, Global};
+use super::exit::{Exit, lacks_permission};
+use super::{Terminal, load};
+use crate::config::{Checked, Config, Problems};
+use crate::tls;
+
+/// Reads the configuration and every file that it names.
+pub(super) fn check(
+    global: &Global,
+    options: &arguments::Check,
+    terminal: &mut Terminal<'_>,
+) -> Exit {
+    let checked = match load(global, &options.set) {
+        Ok(checked) => checked,
+        Err(problems) => return refuse(&problems, options.format, terminal),
+    };
+    if let Err(error) = load_certificates(&checked.config) {
+        return refuse_files(&error, options.format, terminal);
+    }
+    let exit = if options.strict && !checked.warnings.is_empty() {
+        Exit::Config
+    } else {
+        Exit::Success
+    };
+    match options.format {
+        CheckFormat::Json => terminal.say(format_args!("{}\n", report(exit, &checked.warnings))),
+        CheckFormat::Human if global.quiet => terminal.problems(&checked.warnings),
+        CheckFormat::Human => tell(exit, &checked, terminal),
+    }
+    exit
+}
+
+fn tell(exit: Exit, checked: &Checked, terminal: &mut Terminal<'_>) {
+    terminal.problems(&checked.warnings);
+    let verdict = match (exit, checked.warnings.len()) {
+        (Exit::Success, 0) => "ok".to_owned(),
+        (Exit::Success, 1) => "ok, with 1 warning".to_owned(),
+        (Exit::Success, many) => format!("ok, with {many} warnings"),
+        (_, 1) => "refused: 1 warning, and --strict".to_owned(),
+        (_, many) => format!("refused: {many} warnings, and --strict"),
+    };
+    terminal.say(format_args!("{}\n{verdict}\n", checked.config.summary()));
+}
+
+fn refuse(problems: &Problems, format: CheckFormat, terminal: &mut Terminal<'_>) -> Exit {
+    let exit = Exit::of_problems(problems);
+    match format {
+        CheckFormat::Json => terminal.say(format_args!("{}\n", report(exit, problems))),
+        CheckFormat::Human => {
+            terminal.problems(problems);
+            let count = match problems.len() {
+                1 => "1 error".to_owned(),
+                many => format!("{many} errors"),
+            };
+            terminal.complain(format_args!("{count}\n"));
+        }
+    }
+    exit
+}
+
+fn refuse_files(error: &tls::Error, format: CheckFormat, terminal: &mut Terminal<'_>) -> Exit {
+    match format {
+        CheckFormat::Json => {
+            let entry = json!({ "severity": "error", "message": error.to_string() });
+            terminal.say(format_args!(
+                "{}\n",
+                json!({ "ok": false, "problems": [entry] })
+            ));
+        }
+        CheckFormat::Human => terminal.fail(error),
+    }
+    if lacks_permission(error) {
+        Exit::Permission
+    } else {
+        Exit::Config
+    }
+}
+
+fn report(exit: Exit, problems: &Problems) -> serde_json::Value {
+    let problems: Vec<_> = problems.entries().collect();
+    json!({ "ok": exit == Exit::Success, "problems": problems })
+}
+
+/// The certificate for localhost is made at the start: a check leaves nothing behind.
+fn load_certificates(config: &Config) -> Result<(), tls::Error> {
+    let files = &config.tls.certificates;
+    let certificates: Vec<_> = files
+        .iter()
+        .map(|(chain, key)| tls::Certificate::load(chain, key))
+        .collect::<Result<_, _>>()?;
+    if !certificates.is_empty() {
+        tls::server_config(certificates, config.tls.min_version)?;
+    }
+    let authorities = config
+        .upstreams
+        .iter()
+        .filter_map(|upstream| upstream.ca.as_deref());
+    authorities
+        .map(|ca: &Path| tls::client_config(Some(ca)).map(drop))
+        .collect()
+}
