@@ -72,7 +72,7 @@ impl Terminal<'_> {
         let mut text = format!("error: {error}\n");
         let mut next = error.source();
         while let Some(cause) = next {
-            text.push_str(&format!("  caused by: {cause}\n"));
+            text.extend(["  caused by: ", &cause.to_string(), "\n"]);
             next = cause.source();
         }
         self.complain(text);

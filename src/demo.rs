@@ -60,7 +60,7 @@ pub enum Error {
     #[error(transparent)]
     Idp(#[from] idp::Error),
     /// Its configuration is refused.
-    #[error("the demo's own configuration is refused")]
+    #[error("the demo's own configuration is refused:\n{0}")]
     Config(String),
     /// The gateway can't be started or stopped.
     #[error(transparent)]

@@ -1,4 +1,5 @@
 //! What can be written on the command line.
+#![expect(clippy::doc_markdown, reason = "these comments are what --help says")]
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -65,7 +65,10 @@ impl Exit {
         match error {
             demo::Error::Gateway(error) => Self::of_app(error),
             other if lacks_permission(other) => Self::Permission,
-            _ => Self::Failure,
+            demo::Error::Start(_)
+            | demo::Error::Idp(_)
+            | demo::Error::Config(_)
+            | demo::Error::Write { .. } => Self::Failure,
         }
     }
 }

@@ -256,7 +256,10 @@ fn access_token(mut section: Section<'_>) -> Option<verify::Settings> {
     section.later(&["introspection", "secret", "issuer", "subject_claim"]);
     section.finish();
     Some(verify::Settings {
-        audience: audience?,
+        audience: match audience? {
+            Audience::OneOf(names) => Some(names),
+            Audience::Unchecked => None,
+        },
         algorithms,
         typ,
         clock_skew,
@@ -264,8 +267,14 @@ fn access_token(mut section: Section<'_>) -> Option<verify::Settings> {
     })
 }
 
+/// What `aud` must contain.
+enum Audience {
+    OneOf(Vec<String>),
+    Unchecked,
+}
+
 /// A list, or the word "unchecked": a token meant for someone else is never accepted by accident (RFC 9068 section 4).
-fn audience(field: &Field<'_>) -> Option<Option<Vec<String>>> {
+fn audience(field: &Field<'_>) -> Option<Audience> {
     const EXAMPLE: &str = "[\"apps\"]";
     if let Value::Text(word) = &field.node.value {
         if word == "unchecked" {
@@ -273,13 +282,13 @@ fn audience(field: &Field<'_>) -> Option<Option<Vec<String>>> {
                 format!("`{}` is unchecked: every token of this provider is accepted, whoever it is for", field.path),
                 "name the audience: audience = [\"…\"]",
             );
-            return Some(None);
+            return Some(Audience::Unchecked);
         }
         let title = format!("`{}` must be a list, or the word \"unchecked\"", field.path);
         field.wrong(title, "expected a list", format!("write [\"{word}\"]"));
         return None;
     }
-    list(EXAMPLE, text)(field).map(Some)
+    list(EXAMPLE, text)(field).map(Audience::OneOf)
 }
 
 fn algorithm(field: &Field<'_>) -> Option<Algorithm> {

@@ -48,9 +48,9 @@ impl Config {
         let misplaced = overlay.apply(&mut table);
         let dir = file.parent().unwrap_or(Path::new(""));
         let reader = Reader::new(&overlay.environment, dir);
-        misplaced
-            .into_iter()
-            .for_each(|problem| reader.tell(problem));
+        for problem in misplaced {
+            reader.tell(problem);
+        }
         let format = overlay.log_format.unwrap_or(Format::Json);
         let config = read(Section::root(&reader, &table), &overlay.environment, format);
         let (errors, warnings): (Vec<Problem>, Vec<Problem>) = reader

@@ -121,16 +121,19 @@ pub(super) fn read_text(path: &Path) -> io::Result<String> {
 
 /// A file that a configuration names can't be read.
 pub(super) fn unreadable(place: Place, path: &str, error: &io::Error) -> Problem {
-    let cause = match error.kind() {
-        io::ErrorKind::PermissionDenied => Cause::Permission,
-        _ => Cause::Invalid,
+    let kind = error.kind();
+    let cause = if kind == io::ErrorKind::PermissionDenied {
+        Cause::Permission
+    } else {
+        Cause::Invalid
     };
-    let why = match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "no permission".to_owned(),
-        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
-        _ => error.to_string(),
-    };
+    let known = [
+        (io::ErrorKind::NotFound, "there is no such file"),
+        (io::ErrorKind::PermissionDenied, "no permission"),
+        (io::ErrorKind::InvalidData, "it is not UTF-8 text"),
+    ];
+    let known = known.iter().find(|(known, _)| *known == kind);
+    let why = known.map_or_else(|| error.to_string(), |(_, why)| (*why).to_owned());
     Problem {
         cause,
         ..Problem::error(place, format!("can't read the file {path}: {why}")).label("named here")

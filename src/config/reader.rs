@@ -245,15 +245,11 @@ impl<'a> Section<'a> {
             format!("in `{}`", self.path)
         };
         let candidates = self.known.iter().chain(&self.later).copied();
-        let help = match suggestion(&entry.key, candidates) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => {
-                let mut known = self.known.clone();
-                known.sort_unstable();
-                known.dedup();
-                format!("known {place}: {}", known.join(", "))
-            }
-        };
+        let near = suggestion(&entry.key, candidates);
+        let help = near.map_or_else(
+            || format!("known {place}: {}", self.known_keys()),
+            |near| format!("did you mean `{near}`?"),
+        );
         self.reader.tell(
             Problem::error(
                 entry.key_place.clone(),
@@ -262,6 +258,13 @@ impl<'a> Section<'a> {
             .label(format!("not known {place}"))
             .help(help),
         );
+    }
+
+    fn known_keys(&self) -> String {
+        let mut known = self.known.clone();
+        known.sort_unstable();
+        known.dedup();
+        known.join(", ")
     }
 
     fn name(&self, key: &str) -> String {

@@ -76,7 +76,7 @@ fn prefix(field: &Field<'_>) -> Option<String> {
         .flat_map(|rest| rest.split('/'));
     let is_segment = |segment: &str| {
         !segment.is_empty()
-            && segment.trim_matches('.') != ""
+            && segment.bytes().any(|b| b != b'.')
             && segment
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~'))

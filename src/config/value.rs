@@ -1,6 +1,6 @@
 //! Single values: text that has to mean something. Each says what it expects.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -195,7 +195,8 @@ pub(super) fn spoken(duration: Duration) -> String {
         ("ms", 1),
     ] {
         if rest >= worth {
-            text.push_str(&format!("{}{unit}", rest / worth));
+            // Writing to a String can't fail.
+            let _ = write!(text, "{}{unit}", rest / worth);
             rest %= worth;
         }
     }

@@ -72,7 +72,7 @@ impl RequestId {
         let well_formed = (version_known || version_later)
             && [&version[..], trace, parent, flags]
                 .iter()
-                .all(|part| part.iter().all(is_lower_hex))
+                .all(|part| part.iter().copied().all(is_lower_hex))
             && trace.iter().any(|digit| *digit != b'0')
             && parent.iter().any(|digit| *digit != b'0');
         well_formed.then(|| Self {
@@ -97,7 +97,7 @@ impl fmt::Debug for RequestId {
     }
 }
 
-fn is_lower_hex(digit: &u8) -> bool {
+fn is_lower_hex(digit: u8) -> bool {
     matches!(digit, b'0'..=b'9' | b'a'..=b'f')
 }
 
@@ -218,7 +218,7 @@ mod tests {
             let id = of(&[bad]);
             assert_ne!(id.as_str(), TRACE, "{bad}");
             assert_eq!(id.as_str().len(), 32);
-            assert!(id.as_str().bytes().all(|b| is_lower_hex(&b)));
+            assert!(id.as_str().bytes().all(is_lower_hex));
         }
         assert_ne!(of(&[good, good]).as_str(), TRACE);
     }
