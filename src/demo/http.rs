@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -13,8 +14,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A response's body.
@@ -30,18 +31,29 @@ pub trait Service: Send + Sync + 'static {
 }
 
 /// A bound loopback port. It can be closed, so that connections are refused, and opened again; dropping it ends it.
-#[derive(Debug)]
 pub struct Server {
     port: u16,
-    open: watch::Sender<bool>,
-    _end: DropGuard,
+    serve: Box<dyn Fn(Vec<Arc<TcpListener>>) -> Opening + Send + Sync>,
+    now: Mutex<Option<Opening>>,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Server({})", self.port)
+    }
+}
+
+/// The time between two closings.
+struct Opening {
+    listeners: Vec<Arc<TcpListener>>,
+    closes: DropGuard,
 }
 
 /// A loopback port that is ours, before anything answers on it.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
-    listener: TcpListener,
+    listeners: Vec<Arc<TcpListener>>,
 }
 
 impl Port {
@@ -55,57 +67,33 @@ impl Port {
 ///
 /// # Errors
 /// When it can't be had.
-pub fn reserve(port: u16) -> std::io::Result<Port> {
-    let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
-    let number = listener.local_addr()?.port();
-    Ok(Port { number, listener })
+pub fn reserve(port: u16) -> io::Result<Port> {
+    const TRIES: usize = 20;
+    let mut reserved = take(port);
+    for _ in 1..TRIES {
+        if port != 0 || reserved.is_ok() {
+            break;
+        }
+        reserved = take(port);
+    }
+    reserved
 }
 
-impl Server {
-    /// Answers on `port` with `service`, on the current runtime.
-    pub fn start<S: Service>(port: Port, service: &Arc<S>) -> Self {
-        let (port, first) = (port.number, port.listener);
-        let end = CancellationToken::new();
-        let (open, opened) = watch::channel(true);
-        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-        // A machine without IPv6 has no ::1, and needs none.
-        let second = bind(v6).ok();
-        for (listener, address) in [
-            (Some(first), SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-            (second, v6),
-        ] {
-            let Some(listener) = listener else { continue };
-            let door = Door {
-                address,
-                opened: opened.clone(),
-                end: end.clone(),
-            };
-            tokio::spawn(door.keep(listener, Arc::clone(service)));
-        }
-        Self {
-            port,
-            open,
-            _end: end.drop_guard(),
-        }
+/// Takes a port on both loopback addresses: whoever connects to `localhost` may try either. A machine without IPv6 has no second,
+/// and needs none; one where somebody else answers there can't be used.
+fn take(port: u16) -> io::Result<Port> {
+    let first = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+    let number = first.local_addr()?.port();
+    let mut listeners = vec![Arc::new(first)];
+    match bind(SocketAddr::from((Ipv6Addr::LOCALHOST, number))) {
+        Ok(second) => listeners.push(Arc::new(second)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+        Err(_) => {}
     }
-
-    /// The port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Closes the port and breaks its connections: from now on the system refuses.
-    pub fn close(&self) {
-        self.open.send_replace(false);
-    }
-
-    /// Opens it again.
-    pub fn open(&self) {
-        self.open.send_replace(true);
-    }
+    Ok(Port { number, listeners })
 }
 
-fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
@@ -116,48 +104,75 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(1024)
 }
 
-/// One address of a [`Server`].
-struct Door {
-    address: SocketAddr,
-    opened: watch::Receiver<bool>,
-    end: CancellationToken,
-}
-
-impl Door {
-    async fn keep<S: Service>(mut self, listener: TcpListener, service: Arc<S>) {
-        let end = self.end.clone();
-        let mut listener = Some(listener);
-        let kept = async {
-            loop {
-                if let Some(listener) = listener.take() {
-                    self.accept(listener, &service).await;
-                }
-                if self.opened.wait_for(|open| *open).await.is_err() {
-                    return;
-                }
-                listener = bind(self.address).ok();
-                if listener.is_none() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
+impl Server {
+    /// Answers on `port` with `service`, on the current runtime.
+    pub fn start<S: Service>(port: Port, service: &Arc<S>) -> Self {
+        let service = Arc::clone(service);
+        let serve = move |listeners: Vec<Arc<TcpListener>>| {
+            let token = CancellationToken::new();
+            for listener in &listeners {
+                let (listener, service) = (Arc::clone(listener), Arc::clone(&service));
+                tokio::spawn(accept(listener, service, token.clone()));
             }
+            let closes = token.drop_guard();
+            Opening { listeners, closes }
         };
-        tokio::select! {
-            () = kept => {}
-            () = end.cancelled() => {}
+        Self {
+            port: port.number,
+            now: Mutex::new(Some(serve(port.listeners))),
+            serve: Box::new(serve),
         }
     }
 
-    /// Accepts until the door is closed; what was accepted breaks off then.
-    async fn accept<S: Service>(&mut self, listener: TcpListener, service: &Arc<S>) {
-        let closed = self.end.child_token();
-        let _breaks = closed.clone().drop_guard();
-        loop {
-            tokio::select! {
-                _ = self.opened.wait_for(|open| !*open) => return,
-                accepted = listener.accept() => {
-                    let Ok((stream, _)) = accepted else { continue };
-                    tokio::spawn(converse(stream, Arc::clone(service), closed.clone()));
-                }
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Closes the port and breaks its connections: when this returns, the system refuses.
+    pub fn close(&self) {
+        let Some(opening) = self.opening().take() else {
+            return;
+        };
+        drop(opening.closes);
+        for listener in opening.listeners {
+            // The task that accepts drops its handle a moment later; nobody gets in until then.
+            let _ = SockRef::from(&*listener).shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Opens it again: when this returns, connections are accepted.
+    pub fn open(&self) {
+        let mut now = self.opening();
+        if now.is_some() {
+            return;
+        }
+        match take(self.port) {
+            Ok(port) => *now = Some((self.serve)(port.listeners)),
+            Err(error) => {
+                tracing::warn!(%error, port = self.port, "the port can't be opened again")
+            }
+        }
+    }
+
+    fn opening(&self) -> MutexGuard<'_, Option<Opening>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Accepts until the door is closed; what was accepted breaks off then.
+async fn accept<S: Service>(
+    listener: Arc<TcpListener>,
+    service: Arc<S>,
+    closed: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            biased;
+            () = closed.cancelled() => return,
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                tokio::spawn(converse(stream, Arc::clone(&service), closed.clone()));
             }
         }
     }
@@ -171,15 +186,16 @@ async fn converse<S: Service>(stream: TcpStream, service: Arc<S>, closed: Cancel
             service
                 .answer(request)
                 .await
-                .ok_or_else(|| std::io::Error::other("no answer on purpose"))
+                .ok_or_else(|| io::Error::other("no answer on purpose"))
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), handler)
         .with_upgrades();
     tokio::select! {
-        _ = connection => {}
+        biased;
         () = closed.cancelled() => {}
+        _ = connection => {}
     }
 }
 

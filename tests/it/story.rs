@@ -24,11 +24,8 @@ async fn signing_in_leads_back_to_where_one_wanted_to_go_and_the_upstream_knows_
     assert_eq!(arrived.header("x-forwarded-preferred-username"), "alice");
     assert_eq!(arrived.header("x-forwarded-groups"), "admins,staff");
     assert_eq!(arrived.header("x-forwarded-proto"), "https");
-    assert!(
-        !arrived.headers.contains_key("cookie"),
-        "{:?}",
-        arrived.headers
-    );
+    // The provider's own cookie comes along, since cookies know no ports; ours does not.
+    assert!(!arrived.header("cookie").contains("tidegate"));
     assert!(!arrived.headers.contains_key("authorization"));
 
     let cookie = browser.session_cookie().unwrap();
@@ -306,9 +303,9 @@ async fn a_session_ends_when_nobody_uses_it_and_slides_while_someone_does() {
         scene.clock.advance(20 * MINUTE);
         assert_eq!(browser.fetch("/app").await.status, 200, "it slides");
     }
-    scene.clock.advance(20 * MINUTE);
+    scene.clock.advance(2 * MINUTE);
     assert_eq!(browser.fetch("/quiet/poll").await.status, 200);
-    scene.clock.advance(20 * MINUTE);
+    scene.clock.advance(29 * MINUTE);
     assert_eq!(browser.fetch("/app").await.status, 401, "polling is no use");
 }
 
@@ -468,15 +465,23 @@ async fn a_callback_works_once_and_only_in_the_browser_that_began() {
 
     let attacker = scene.browser();
     let page = attacker.get(&callback).await;
-    assert_eq!(page.status, 400, "{}", page.body);
     assert!(attacker.session_cookie().is_none());
-    assert_eq!(victim.get(&callback).await.status, 200);
-    assert_eq!(
-        victim.get(&callback).await.status,
-        400,
-        "the state was used"
+    assert!(
+        page.body.contains("Who are you today?"),
+        "led to a sign-in of its own: {}",
+        page.url
     );
-    assert_eq!(scene.idp.journal().code_replays, 0, "no code is sent twice");
+    assert_eq!(scene.idp.journal().exchanges, 0, "the code was not touched");
+    assert_eq!(victim.get(&callback).await.status, 200);
+    let session = victim.session_cookie().unwrap().value;
+    victim.get(&callback).await;
+    let journal = scene.idp.journal();
+    assert_eq!(
+        (journal.exchanges, journal.code_replays),
+        (1, 0),
+        "no code is sent twice"
+    );
+    assert_eq!(victim.session_cookie().unwrap().value, session);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -501,7 +506,8 @@ async fn a_script_gets_a_401_and_a_page_load_the_sign_in() {
     assert_eq!(refused.status, 401);
     assert_eq!(refused.header("content-type"), "application/problem+json");
     let page = browser.glance("/app").await;
-    assert_eq!(page.status, 303, "{}", page.body);
+    assert!(page.status.is_redirection(), "{}", page.body);
+    assert!(page.header("location").contains("/oauth2/start"));
     let refused = browser.fetch_with(Method::POST, "/app", &[]).await;
     assert_eq!(refused.status, 401);
     assert_eq!(scene.upstream.count(), 0);
@@ -536,6 +542,7 @@ async fn sessions_on_disk_survive_kill_9() {
     let scene = Scene::without_gateway(|setup| {
         setup.idp.clock = tidegate::clock::Clock::System;
         setup.replace("\"memory\"", "\"disk\"");
+        setup.replace("\"off\"", "\"-\"");
         setup
             .toml
             .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");

@@ -67,6 +67,8 @@ slide    = false
 path     = "/{*rest}"
 upstream = "app"
 auth     = "session"
+[telemetry]
+access_log = { path = "off" }
 "#;
 
 /// The secret of the client `gateway`: characters that have to be encoded, as real ones have.
@@ -135,11 +137,7 @@ impl Scene {
         let dir = tempfile::tempdir().unwrap();
         pki().write_to(dir.path());
         fs::write(dir.path().join("client_secret"), CLIENT_SECRET).unwrap();
-        fs::write(
-            dir.path().join("session_key"),
-            SESSION_KEY,
-        )
-        .unwrap();
+        fs::write(dir.path().join("session_key"), SESSION_KEY).unwrap();
         setup.idp.trust = Some(dir.path().join("root.pem"));
         setup.idp.clients.push(setup.client);
         let idp = Idp::start(setup.idp).await.unwrap();
