@@ -13,6 +13,10 @@ use url::Url;
 
 use crate::connect::{self, Body, Origin, Pool, Scheme};
 
+/// A connection that the provider closes while a request is on its way leaves the outcome unknown, and a refresh token can't
+/// be sent twice. Servers close idle connections after five seconds (node) at the earliest, so none is used near that age.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// The client side of one provider: a pool for each origin that its endpoints are at.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -118,7 +122,7 @@ impl Client {
         connect::Settings {
             connect_timeout: self.call_timeout / 2,
             response_timeout: self.call_timeout,
-            idle_timeout: Duration::from_secs(30),
+            idle_timeout: IDLE,
             tls: Arc::clone(&self.tls),
             server_name: None,
         }
