@@ -148,7 +148,7 @@ impl Keycloak {
             .replace("issuer        = \"http://localhost:$IDP\"", &reached)
             .replace("\"gateway\"", &format!("\"{client}\""))
             .replace("{ file = \"$DIR/client_secret\" }", "\"gateway-secret\"")
-            .replace("[session]", "[session]\nrefresh_before   = \"1s\"");
+            .replace("[session]", "[session]\nrefresh_before = \"1s\"");
     }
 
     /// How many events of one kind (`LOGIN`, `REFRESH_TOKEN`, `LOGOUT`...) Keycloak has recorded of a user.
