@@ -159,9 +159,17 @@ impl Tab {
         true
     }
 
+    /// Chromium has none to tell in the moment between two pages.
     async fn history(&self) -> GetNavigationHistoryReturns {
-        let asked = GetNavigationHistoryParams::default();
-        self.page.execute(asked).await.unwrap().result
+        let begun = Instant::now();
+        loop {
+            let asked = GetNavigationHistoryParams::default();
+            if let Ok(answer) = self.page.execute(asked).await {
+                return answer.result;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the tab has no history");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Photographs the whole page, light and dark, into `target/screenshots`.
