@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -22,8 +22,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::Handler;
-use super::pulse::{Counted, Pulse, Wire};
-use super::watch::{Draining, Limits, Speaks, Verdict, Watch};
+use super::pulse::{Counted, Pulse, Speaks, Wire};
+use super::watch::{Draining, Limits, Verdict, Watch};
 use crate::peer::Peer;
 use crate::target::Unsound;
 
@@ -103,6 +103,7 @@ impl<H: Handler> Common<H> {
         let (shared, pulse) = self.shared(peer);
         let io = TokioIo::new(Wire {
             stream,
+            speaks: Speaks::Http1,
             pulse: Arc::clone(&pulse),
         });
         let service = service_fn(move |request| answer(Arc::clone(&shared), request));
@@ -123,6 +124,7 @@ impl<H: Handler> Common<H> {
         let (shared, pulse) = self.shared(peer);
         let io = TokioIo::new(Wire {
             stream,
+            speaks: Speaks::Http2,
             pulse: Arc::clone(&pulse),
         });
         let service = service_fn(move |request| answer(Arc::clone(&shared), request));
@@ -146,12 +148,16 @@ async fn answer<H: Handler>(
     shared: Arc<Shared<H>>,
     request: Request<Incoming>,
 ) -> Result<Response<Counted<H::Body>>, Infallible> {
-    let under_way = shared.pulse.begin();
+    let under_way = shared.pulse.begin(&request);
     let version = request.version();
     let mut response = shared.handler.handle(&shared.peer, request).await;
     if version < Version::HTTP_2 && response.extensions().get::<Unsound>().is_some() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
+        shared.pulse.distrust();
+    }
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        shared.pulse.becomes_tunnel();
     }
     Ok(response.map(|body| Counted { body, under_way }))
 }

@@ -1,14 +1,25 @@
 //! Signs of life of one connection, counted on the way: what [`super::watch`] looks at now and then.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// Bytes while nothing is under way are a request's head.
+    Http1,
+    /// The first bytes are the client's preface (RFC 9113 section 3.4), due at once; later ones can be anything.
+    Http2,
+}
 
 /// All of it is written and read on one thread; atomics only because tasks are `Send`.
 #[derive(Debug, Default)]
@@ -21,6 +32,12 @@ pub(super) struct Pulse {
     spoke: AtomicBool,
     /// Whether something was read that is not yet a request.
     partial: AtomicBool,
+    /// Whether the request under way, or the last one, has more behind its head.
+    body: AtomicBool,
+    /// Whether it is a tunnel by now: whoever shuts one side may go on reading the other.
+    tunnel: AtomicBool,
+    /// Whether nothing more is answered here, and what still comes is thrown away.
+    lingering: AtomicBool,
     /// Whether the last write had to wait for the peer.
     stuck: AtomicBool,
     /// Writes that did not have to wait.
@@ -67,9 +84,31 @@ impl Pulse {
         }
     }
 
+    pub(super) fn is_lingering(&self) -> bool {
+        self.lingering.load(Ordering::Relaxed)
+    }
+
+    /// The peer may be in the middle of something that nobody reads: a head that was refused, or a body.
+    fn leaves_unread(&self) -> bool {
+        let tunnel = self.tunnel.load(Ordering::Relaxed);
+        !tunnel && (self.is_partial() || self.body.load(Ordering::Relaxed))
+    }
+
+    /// The last request's head was refused: nobody knows what is behind it.
+    pub(super) fn distrust(&self) {
+        self.body.store(true, Ordering::Relaxed);
+    }
+
+    /// The last request was answered with another protocol.
+    pub(super) fn becomes_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Relaxed);
+    }
+
     /// A request's head has come.
-    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
+    pub(super) fn begin<B: Body>(self: &Arc<Self>, request: &Request<B>) -> UnderWay {
         self.partial.store(false, Ordering::Relaxed);
+        let body = !request.body().is_end_stream();
+        self.body.store(body, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.under_way.fetch_add(1, Ordering::Relaxed);
         UnderWay(Arc::clone(self))
@@ -122,6 +161,7 @@ pin_project! {
     pub(super) struct Wire<S> {
         #[pin]
         pub(super) stream: S,
+        pub(super) speaks: Speaks,
         pub(super) pulse: Arc<Pulse>,
     }
 }
@@ -142,7 +182,7 @@ impl<S: AsyncRead> AsyncRead for Wire<S> {
     }
 }
 
-impl<S: AsyncWrite> AsyncWrite for Wire<S> {
+impl<S: AsyncRead + AsyncWrite> AsyncWrite for Wire<S> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -176,7 +216,24 @@ impl<S: AsyncWrite> AsyncWrite for Wire<S> {
         polled
     }
 
+    /// A socket that is closed with something unread is reset, and what was just answered may be lost with it (RFC 9112
+    /// section 9.6): so the peer is told that this is the end, and heard out. [`super::watch`] bounds how long.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.project().stream.poll_shutdown(cx)
+        let mut this = self.project();
+        if !this.pulse.is_lingering() {
+            ready!(this.stream.as_mut().poll_shutdown(cx))?;
+            if *this.speaks == Speaks::Http2 || !this.pulse.leaves_unread() {
+                return Poll::Ready(Ok(()));
+            }
+            this.pulse.lingering.store(true, Ordering::Relaxed);
+        }
+        loop {
+            let mut unread = [MaybeUninit::uninit(); 8 * 1024];
+            let mut unread = ReadBuf::uninit(&mut unread);
+            let read = ready!(this.stream.as_mut().poll_read(cx, &mut unread));
+            if read.is_err() || unread.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full};
 use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
@@ -47,6 +48,9 @@ struct Site {
     seen: Mutex<Vec<String>>,
     /// Lets `/wait` answer.
     go: Notify,
+    /// What came through the tunnel of `/upgrade` after the site had shut its side.
+    tunnelled: Arc<Mutex<Vec<String>>>,
+    read: Arc<Notify>,
     /// `/wait` was asked for.
     waiting: Notify,
 }
@@ -109,13 +113,20 @@ impl Handler for Site {
                 self.go.notified().await;
                 say(StatusCode::OK, "waited")
             }
+            "/refuse" => say(StatusCode::UNAUTHORIZED, "not you"),
             "/big" => say(StatusCode::OK, vec![b'x'; 64 << 20]),
             "/endless" => Response::new(Either::Right(Endless)),
             "/upgrade" => {
                 let upgrade = hyper::upgrade::on(Request::from_parts(head, body));
+                let (tunnelled, read) = (Arc::clone(&self.tunnelled), Arc::clone(&self.read));
                 tokio::spawn(async move {
-                    let _tunnel = upgrade.await;
-                    std::future::pending::<()>().await;
+                    let mut tunnel = TokioIo::new(upgrade.await.unwrap());
+                    tunnel.write_all(b"hello").await.unwrap();
+                    tunnel.shutdown().await.unwrap();
+                    let mut text = String::new();
+                    tunnel.read_to_string(&mut text).await.unwrap();
+                    tunnelled.lock().unwrap().push(text);
+                    read.notify_one();
                 });
                 let mut response = say(StatusCode::SWITCHING_PROTOCOLS, "");
                 let websocket = HeaderValue::from_static("websocket");

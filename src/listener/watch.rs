@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::pulse::Pulse;
+use super::pulse::{Pulse, Speaks};
 
 /// How long a connection may take for what.
 #[derive(Clone, Copy, Debug)]
@@ -56,15 +56,6 @@ impl Draining {
     fn has_begun(&self) -> bool {
         self.begun.load(Ordering::SeqCst)
     }
-}
-
-/// What a connection speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Speaks {
-    /// Bytes while nothing is under way are a request's head.
-    Http1,
-    /// The first bytes are the client's preface (RFC 9113 section 3.4), due at once; later ones can be anything.
-    Http2,
 }
 
 /// What becomes of a connection.
@@ -143,6 +134,11 @@ impl<'a> Watch<'a> {
             *this.stage = Stage::Serving;
             let _ = this.told.as_mut().poll(cx);
             let _ = this.timer.as_mut().poll(cx);
+        }
+        if self.stage != Stage::Leaving && self.pulse.is_lingering() {
+            *self.as_mut().project().stage = Stage::Leaving;
+            let goodbye = self.limits.goodbye;
+            self.as_mut().wake_in(goodbye, cx);
         }
         if self.stage == Stage::Serving && self.draining.has_begun() {
             *self.project().stage = Stage::Draining;

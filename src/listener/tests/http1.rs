@@ -300,3 +300,29 @@ async fn a_body_is_asked_for_only_when_it_is_read() {
     stream.write_all(b"hello").await.unwrap();
     assert!(rest_of(&mut stream).await.ends_with("5 bytes"));
 }
+
+/// A connection that is closed while the peer still sends is reset by the system, and the answer may be lost with it.
+#[tokio::test]
+async fn an_answer_arrives_however_much_was_still_being_sent() {
+    let upload = format!(
+        "POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        20 << 20
+    );
+    let chunked =
+        "POST /refuse HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffff\r\n";
+    let refused = "POST / HTTP/1.1\r\nHost: a\r\nContent_Length: 20971520\r\n\r\n";
+    for (head, length, status) in [
+        (&*upload, 20 << 20, 401),
+        (chunked, 20 << 20, 401),
+        (refused, 20 << 20, 400),
+        ("GET / HTTP/1.1\r\nHost: a\r\nX: ", 5 << 20, 431),
+        ("\0", 5 << 20, 400),
+    ] {
+        let served = plain();
+        let mut stream = served.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b'x'; length]).await.unwrap();
+        let text = rest_of(&mut stream).await;
+        assert_eq!(statuses(&text), [status], "{head}");
+    }
+}

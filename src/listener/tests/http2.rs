@@ -2,7 +2,7 @@
 
 use http::Version;
 use hyper::client::conn::http2::SendRequest;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use rustls_pki_types::ServerName;
 use tempfile::TempDir;
 use tokio_rustls::TlsConnector;

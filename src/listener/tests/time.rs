@@ -1,12 +1,12 @@
 //! Who takes too long is closed; who is only slow to be answered is not. Time stands still until everyone waits.
 
 use http_body_util::Empty;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioExecutor;
 use tokio::io::{DuplexStream, duplex, split};
 use tokio::time::{Instant, sleep};
 
 use super::super::connection::Common;
-use super::super::watch::Speaks;
+use super::super::pulse::Speaks;
 use super::*;
 
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n";
@@ -227,4 +227,18 @@ async fn http2_with_a_stream_stays() {
     sleep(Duration::from_hours(1)).await;
     site.go.notify_one();
     assert_eq!(answer.await.unwrap().unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_on_sending_after_the_answer_is_heard_out_for_five_seconds() {
+    let (mut stream, site) = connect(Speaks::Http1);
+    let head = b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n";
+    send(&mut stream, head).await;
+    answer(&mut stream, "not you").await;
+    let start = Instant::now();
+    while stream.write_all(&[b'x'; 1024]).await.is_ok() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(start.elapsed().as_secs(), 5);
+    assert_eq!(site.seen(), ["POST /refuse"]);
 }
