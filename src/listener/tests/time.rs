@@ -5,9 +5,9 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::{DuplexStream, duplex, split};
 use tokio::time::{Instant, sleep};
 
-use super::super::connection::Common;
-use super::super::pulse::Speaks;
 use super::*;
+use crate::listener::connection::Common;
+use crate::listener::pulse::Speaks;
 
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n";
 const WHOLE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
