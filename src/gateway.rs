@@ -62,7 +62,10 @@ impl Gateway {
         let mut access = Access::begin(&self.shared.access_log, &head, peer, &id);
         let asker = Asker::of(&head, &id);
         let request = Request::from_parts(head, body);
-        let response = match self.admit(peer, request, &id, access.as_deref_mut()).await {
+        let response = match self
+            .admit(peer, request, &id, &asker, access.as_deref_mut())
+            .await
+        {
             Ok(response) => response,
             Err(refusal) => {
                 if let Some(access) = &mut access {
@@ -80,6 +83,7 @@ impl Gateway {
         peer: &Peer,
         request: Request<Incoming>,
         id: &RequestId,
+        asker: &Asker,
         mut access: Option<&mut Access>,
     ) -> Result<Response<Body>, Refusal> {
         let (head, body) = request.into_parts();
@@ -95,7 +99,7 @@ impl Gateway {
         if let Some(access) = &mut access {
             access.route(&route.name);
         }
-        let identity = self.identify(&route, &head.headers).await?;
+        let identity = self.identify(&route, &head.headers, asker).await?;
         if let (Some(access), Some(identity)) = (&mut access, &identity) {
             access.subject(&identity.verified.subject);
         }
@@ -114,6 +118,7 @@ impl Gateway {
         &self,
         route: &Route,
         headers: &HeaderMap,
+        asker: &Asker,
     ) -> Result<Option<Identity>, Refusal> {
         if route.access == route::Access::Public {
             return Ok(None);
@@ -122,11 +127,8 @@ impl Gateway {
             Credential::Nothing => return Ok(None),
             Credential::Bearer(token) => (token, None),
             Credential::Session(cookie) => {
-                let live = self
-                    .shared
-                    .sessions
-                    .open(&cookie, Activity::of(route.slide))
-                    .await?;
+                let activity = activity(route, asker);
+                let live = self.shared.sessions.open(&cookie, activity).await?;
                 (live.access_token.clone(), Some(live))
             }
         };
@@ -155,4 +157,12 @@ impl Gateway {
             .await
             .map_err(|_| Refusal::Internal)?
     }
+}
+
+/// A page load that may be sent to sign in unseen is told apart: its session's doubts are cleared there.
+fn activity(route: &Route, asker: &Asker) -> Activity {
+    if route.slide && route.access == route::Access::Session && asker.navigates() {
+        return Activity::Navigates;
+    }
+    Activity::of(route.slide)
 }

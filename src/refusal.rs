@@ -178,7 +178,7 @@ impl Place {
 
 fn redirect(to: &str) -> Response<String> {
     let mut response = Response::new(String::new());
-    *response.status_mut() = StatusCode::FOUND;
+    *response.status_mut() = StatusCode::SEE_OTHER;
     put(response.headers_mut(), LOCATION, to);
     response
 }

@@ -43,6 +43,11 @@ impl Asker {
         }
     }
 
+    /// Whether this is a page load that can be sent elsewhere.
+    pub fn navigates(&self) -> bool {
+        self.wants == Wants::Redirect
+    }
+
     /// The host as the client named it, in lower case, without port.
     pub(super) fn host(&self) -> String {
         let named = match (self.uri.authority(), &self.host) {

@@ -134,15 +134,15 @@ fn table() -> Vec<(Refusal, u16, u16, bool)> {
             400,
             false,
         ),
-        (Refusal::Session(session::Error::Unknown), 401, 302, true),
-        (ended(EndReason::SignedOut), 401, 302, true),
-        (ended(EndReason::Replaced), 401, 302, false),
-        (ended(EndReason::Idle), 401, 302, true),
-        (ended(EndReason::Absolute), 401, 302, true),
-        (ended(EndReason::Refused), 401, 302, true),
-        (ended(EndReason::Expired), 401, 302, true),
-        (ended(EndReason::LostInFlight), 401, 302, true),
-        (ended(EndReason::BadAnswer), 401, 302, true),
+        (Refusal::Session(session::Error::Unknown), 401, 303, true),
+        (ended(EndReason::SignedOut), 401, 303, true),
+        (ended(EndReason::Replaced), 401, 303, false),
+        (ended(EndReason::Idle), 401, 303, true),
+        (ended(EndReason::Absolute), 401, 303, true),
+        (ended(EndReason::Refused), 401, 303, true),
+        (ended(EndReason::Expired), 401, 303, true),
+        (ended(EndReason::LostInFlight), 401, 303, true),
+        (ended(EndReason::BadAnswer), 401, 303, true),
         (
             Refusal::Session(session::Error::NotNow { retry_after: RETRY }),
             503,
@@ -152,7 +152,7 @@ fn table() -> Vec<(Refusal, u16, u16, bool)> {
         (
             Refusal::Session(session::Error::InDoubt { retry_after: RETRY }),
             503,
-            302,
+            303,
             false,
         ),
         (
@@ -171,11 +171,11 @@ fn table() -> Vec<(Refusal, u16, u16, bool)> {
         (
             Refusal::SessionToken(verify::Error::Invalid("x")),
             401,
-            302,
+            303,
             false,
         ),
         (Refusal::SessionToken(keys_unavailable()), 503, 503, false),
-        (no_credential(Access::Session), 401, 302, false),
+        (no_credential(Access::Session), 401, 303, false),
         (no_credential(Access::Any), 401, 401, false),
         (no_credential(Access::Bearer), 401, 401, false),
         (
@@ -416,14 +416,14 @@ fn who_is_a_page_load() {
         (
             Method::GET,
             &[NAVIGATE, ("sec-fetch-dest", "document")],
-            302,
+            303,
         ),
         (
             Method::HEAD,
             &[NAVIGATE, ("sec-fetch-dest", "document")],
-            302,
+            303,
         ),
-        (Method::GET, &[NAVIGATE], 302),
+        (Method::GET, &[NAVIGATE], 303),
         (Method::GET, &[NAVIGATE, ("sec-fetch-dest", "iframe")], 401),
         (Method::GET, &[NAVIGATE, ("sec-fetch-dest", "embed")], 401),
         (
@@ -442,7 +442,7 @@ fn who_is_a_page_load() {
             401,
         ),
         (Method::GET, &[("sec-fetch-mode", "websocket")], 401),
-        (Method::GET, &[("accept", BROWSER)], 302),
+        (Method::GET, &[("accept", BROWSER)], 303),
         (Method::POST, &[("accept", BROWSER)], 401),
         (
             Method::GET,
@@ -464,12 +464,12 @@ fn who_is_a_page_load() {
         (
             Method::GET,
             &[("accept", "text/html, application/json")],
-            302,
+            303,
         ),
         (
             Method::GET,
             &[("accept", "text/html;q=0.5, application/json;q=0.4")],
-            302,
+            303,
         ),
         (
             Method::GET,
@@ -478,7 +478,7 @@ fn who_is_a_page_load() {
         ),
         (Method::GET, &[("accept", "text/html;q=0")], 401),
         (Method::GET, &[("accept", "text/html;q=x")], 401),
-        (Method::GET, &[("accept", "TEXT/HTML ; Q=0.001")], 302),
+        (Method::GET, &[("accept", "TEXT/HTML ; Q=0.001")], 303),
     ];
     for (method, headers, status) in rows {
         let head = head(method.clone(), "/", headers);
