@@ -19,4 +19,7 @@ mod application;
 mod chromium;
 mod keycloak;
 mod provider;
+mod refusal;
+mod sign_in;
+mod sign_out;
 mod story;
