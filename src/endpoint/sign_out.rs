@@ -175,7 +175,10 @@ impl Endpoints {
         } else {
             json(&json!({ "signed_out": false, "detail": "There was no session." }))
         };
-        with_cookies(response, [cookie::clear(&self.settings.cookie)])
+        // Another site's form comes without our cookie, and must not make the browser drop it.
+        let name = &self.settings.cookie;
+        let came = cookie::all(&ask.headers).any(|(found, _)| found == name.as_bytes());
+        with_cookies(response, [came.then(|| cookie::clear(name)).flatten()])
     }
 
     /// The cookie stays, so that the person can try again.

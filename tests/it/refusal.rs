@@ -3,7 +3,7 @@
 use http::{Method, header};
 
 use crate::support::client::request;
-use crate::support::{MINUTE, Scene};
+use crate::support::{MINUTE, Scene, eventually};
 
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
 
@@ -245,9 +245,15 @@ async fn a_form_sent_after_the_session_ended_is_not_lost() {
     );
     assert!(page.body.contains("send it again"), "{}", page.body);
     assert!(page.body.contains("target=\"_blank\""));
-    // In the other tab.
+    // In the other tab, where the provider asks anew: an idle session's end is told to it.
+    eventually("the idle session's end is told", || {
+        scene.idp.journal().refresh_revocations == 1
+    })
+    .await;
     let link = page.links().remove(0);
-    browser.click(&page, &link).await;
+    let tab = browser.click(&page, &link).await;
+    let tab = browser.press(&tab, "alice").await;
+    assert_eq!((tab.status.as_u16(), tab.url.path()), (200, "/"));
     let page = browser
         .post("/app/save", &[("text", "an hour of work")])
         .await;

@@ -263,12 +263,7 @@ async fn a_person_who_declines_is_told_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_a_sign_in_that_fails_a_check_are_given_back() {
-    for lie in [
-        Fault::WrongNonce,
-        Fault::WrongIssuer,
-        Fault::WrongAudience,
-        Fault::NoIdToken,
-    ] {
+    for lie in [Fault::WrongNonce, Fault::WrongIssuer, Fault::WrongAudience] {
         let scene = Scene::start().await;
         let browser = scene.browser();
         scene.idp.faults().set(lie.clone());
@@ -389,8 +384,10 @@ async fn a_browser_holds_five_sign_ins_at_most() {
     let scene = Scene::start().await;
     let browser = scene.browser();
     let held = |browser: &Browser| {
-        let cookies = browser.cookies().into_iter();
-        cookies.filter(|c| c.name.contains("-login-")).count()
+        let line = browser.cookie_line();
+        line.split("; ")
+            .filter(|cookie| cookie.contains("-login-"))
+            .count()
     };
     for started in 1..=12 {
         let page = browser.glance("/oauth2/start").await;
@@ -576,6 +573,7 @@ async fn a_swap_at_once_needs_a_header_that_no_other_site_can_send() {
     let scene = Scene::start().await;
     let browser = scene.browser();
     browser.login("alice").await;
+    scene.clock.advance(MINUTE);
     let page = browser
         .fetch_with(Method::POST, "/oauth2/refresh", &[])
         .await;
