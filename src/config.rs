@@ -13,6 +13,8 @@ mod secret;
 mod server;
 mod sessions;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 mod tree;
 mod upstreams;

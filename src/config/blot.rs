@@ -26,13 +26,17 @@ pub(super) fn blot_lines(text: &str) -> String {
     blot_spans(text, &spans)
 }
 
+/// Words that are part of the name of what is secret.
+const SECRET_WORDS: [&str; 5] = ["secret", "password", "passwd", "token", "key"];
+
 /// Whether a key, perhaps misspelt, is likely to hold a secret.
 fn is_secret_name(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
-    ["secr", "sercet", "scret", "passw", "key", "token"]
-        .iter()
-        .any(|part| key.contains(part))
-        || strsim::normalized_damerau_levenshtein(&key, "client_secret") > 0.6
+    key.split(|c: char| !c.is_ascii_alphanumeric()).any(|part| {
+        SECRET_WORDS.iter().any(|word| {
+            part.contains(word) || strsim::damerau_levenshtein(part, word) <= word.len() / 4
+        })
+    })
 }
 
 fn collect(table: &Table, spans: &mut Vec<Range<usize>>) {

@@ -245,7 +245,10 @@ impl<'a> Section<'a> {
             format!("in `{}`", self.path)
         };
         let candidates = self.known.iter().chain(&self.later).copied();
-        let near = suggestion(&entry.key, candidates);
+        // What is written already was not meant again.
+        let written = |key: &&str| self.table.is_some_and(|table| table.get(key).is_some());
+        let (written, free): (Vec<_>, Vec<_>) = candidates.partition(written);
+        let near = suggestion(&entry.key, free.into_iter().chain(written));
         let help = near.map_or_else(
             || format!("known {place}: {}", self.known_keys()),
             |near| format!("did you mean `{near}`?"),

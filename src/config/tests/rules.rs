@@ -1,0 +1,566 @@
+//! What may be said and what may not, one rule a line.
+
+use super::*;
+
+/// [`SMALL`] with `from` replaced.
+fn with(from: &str, to: &str) -> String {
+    assert!(SMALL.contains(from), "{from}");
+    SMALL.replacen(from, to, 1)
+}
+
+fn and(more: &str) -> String {
+    format!("{SMALL}{more}\n")
+}
+
+/// The one thing that is wrong with it.
+#[track_caller]
+fn refused(text: &str, message: &str) {
+    let told = refuse(text);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].contains(message), "{told:#?}");
+}
+
+#[track_caller]
+fn warned(text: &str, message: &str) {
+    let warnings = parse(text)
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .warnings;
+    let told = messages(&warnings);
+    assert_eq!(told.len(), usize::from(!message.is_empty()), "{told:#?}");
+    assert!(told.iter().all(|told| told.contains(message)), "{told:#?}");
+}
+
+#[test]
+fn the_external_url_is_https_and_an_origin() {
+    let url = "https://localhost:8443";
+    refused(&with(url, "http://localhost:8443"), "it must be https");
+    refused(
+        &with(url, "https://localhost/x"),
+        "scheme, host and port only",
+    );
+    refused(
+        &with(url, "https://localhost?x"),
+        "scheme, host and port only",
+    );
+    refused(
+        &with(url, "https://a:b@localhost"),
+        "no user and no password",
+    );
+    refused(
+        &with(url, "localhost:8443"),
+        "its scheme must be https or http",
+    );
+    refused(&with(url, "/x"), "is not a URL");
+}
+
+#[test]
+fn only_localhost_goes_without_a_certificate() {
+    let (url, missing) = ("https://localhost:8443", "there is no certificate");
+    for local in [
+        "https://127.0.0.1",
+        "https://[::1]:8443",
+        "https://apps.localhost",
+        "https://LOCALHOST",
+    ] {
+        accept(&with(url, local));
+    }
+    let public = with(url, "https://apps.example.com");
+    for host in [
+        "apps.example.com",
+        "localhost.example.com",
+        "128.0.0.1",
+        "notlocalhost",
+    ] {
+        refused(&with(url, &format!("https://{host}")), missing);
+    }
+    accept(&format!(
+        "{public}[[listeners]]\naddress = \"127.0.0.1:80\"\nprotocol = \"http\"\n"
+    ));
+    let with_files = format!(
+        "{public}[tls]\ncertificates = [{{ cert = \"a.crt\", key = {{ file = \"a.key\" }} }}]\n"
+    );
+    let config = accept(&with_files);
+    assert_eq!(config.tls.certificates[0].1, Path::new("a.key"));
+    assert_eq!(config.listeners.len(), 1);
+    assert!(config.listeners[0].address.ip().is_unspecified());
+    assert_eq!(config.listeners[0].address.port(), 443);
+    let empty = format!("{public}[tls]\ncertificates = []\n");
+    refused(&empty, "`tls.certificates` is an empty list");
+    let text_key =
+        format!("{public}[tls]\ncertificates = [{{ cert = \"a.crt\", key = \"hunter2\" }}]\n");
+    refused(&text_key, "`tls.certificates[0].key` must name a file");
+}
+
+#[test]
+fn listeners_have_an_address_each_and_one_of_them_serves() {
+    refused(
+        &and("[[listeners]]\naddress = \":8443\""),
+        "is not an IP address with a port",
+    );
+    refused(
+        &and("[[listeners]]\naddress = \"localhost:8443\""),
+        "is not an IP address with a port",
+    );
+    refused(
+        &and("[[listeners]]\nprotocol = \"https\""),
+        "`listeners[0].address` is missing",
+    );
+    refused(
+        &and("[[listeners]]\naddress = \"[::]:80\"\nprotocol = \"redirect\""),
+        "no listener serves anything",
+    );
+    refused(&and("listeners = []"), "unknown key `routes[0].listeners`");
+    refused(
+        &and("[listeners]\naddress = \"[::]:80\""),
+        "`listeners` must be a list, not a table",
+    );
+    let two = "[[listeners]]\naddress = \"127.0.0.1:8443\"\n";
+    refused(&and(&two.repeat(2)), "two listeners want 127.0.0.1:8443");
+    refused(
+        &and(&format!("{two}proxy_protocol = \"required\"")),
+        "is not supported by this version yet",
+    );
+    refused(
+        &and(&format!("{two}protocol = \"ext_authz\"")),
+        "is not supported by this version yet",
+    );
+    accept(&and(&format!("{two}proxy_protocol = \"off\"")));
+}
+
+#[test]
+fn the_prefix_is_a_path() {
+    for good in ["/oauth2", "/a/b", "/_auth.v1~x"] {
+        assert_eq!(
+            accept(&with(
+                "[idp.main]",
+                &format!("prefix = \"{good}\"\n[idp.main]")
+            ))
+            .prefix,
+            good
+        );
+    }
+    for bad in [
+        "oauth2", "/", "/oauth2/", "//a", "/a/../b", "/a b", "/{x}", "/a?b", "/%61",
+    ] {
+        refused(
+            &with("[idp.main]", &format!("prefix = \"{bad}\"\n[idp.main]")),
+            "can't be used as a path",
+        );
+    }
+}
+
+#[test]
+fn a_provider_is_named_safely_and_reached_safely() {
+    refused(
+        &SMALL.replace("idp.main", "idp.\"a b\""),
+        "can't be an identity provider's name",
+    );
+    warned(
+        &with("https://idp.example.com", "http://idp.example.com"),
+        "is http",
+    );
+    warned(
+        &with("https://idp.example.com", "http://127.0.0.1:8080/realms/x"),
+        "",
+    );
+    refused(
+        &with("https://idp.example.com", "ftp://idp.example.com"),
+        "its scheme must be https or http",
+    );
+    refused(
+        &with("https://idp.example.com", "https://idp.example.com?x=1"),
+        "it must have no query",
+    );
+    let slash = accept(&with(
+        "https://idp.example.com",
+        "https://tenant.example.com/",
+    ));
+    assert_eq!(&*slash.idps[0].issuer.issuer, "https://tenant.example.com/");
+}
+
+#[test]
+fn a_client_has_a_secret_unless_it_says_that_it_has_none() {
+    refused(
+        &with("client_auth = \"none\"\n", ""),
+        "`idp.main.client_secret` is missing",
+    );
+    refused(
+        &with(
+            "client_auth = \"none\"",
+            "client_auth = \"none\"\nclient_secret = \"x\"",
+        ),
+        "is never used",
+    );
+    refused(
+        &with("\"none\"", "\"private_key_jwt\""),
+        "is not supported by this version yet",
+    );
+}
+
+#[test]
+fn scopes_contain_openid() {
+    refused(
+        &with("client_id", "scopes = [\"profile\"]\nclient_id"),
+        "`idp.main.scopes` lacks \"openid\"",
+    );
+    refused(
+        &with("client_id", "scopes = [\"openid profile\"]\nclient_id"),
+        "is not a scope",
+    );
+    accept(&with("client_id", "scopes = [\"openid\"]\nclient_id"));
+}
+
+#[test]
+fn an_audience_is_named_or_unchecked_in_so_many_words() {
+    let audience = "audience = [\"apps\"]";
+    refused(&with(audience, "audience = []"), "is an empty list");
+    refused(
+        &with(audience, "audience = \"apps\""),
+        "must be a list, or the word \"unchecked\"",
+    );
+    refused(
+        &with(audience, "typ = [\"JWT\"]"),
+        "`idp.main.access_token.audience` is missing",
+    );
+    refused(
+        &with("access_token = { audience = [\"apps\"] }\n", ""),
+        "`idp.main.access_token.audience` is missing",
+    );
+    warned(&with(audience, "audience = \"unchecked\""), "is unchecked");
+}
+
+#[test]
+fn algorithms_are_signatures_of_the_provider() {
+    let algorithms = |list: &str| {
+        with(
+            "audience = [\"apps\"]",
+            &format!("audience = [\"apps\"], algorithms = {list}"),
+        )
+    };
+    accept(&algorithms("[\"RS256\", \"PS512\", \"ES384\", \"EdDSA\"]"));
+    refused(&algorithms("[\"none\"]"), "that is no signature");
+    refused(
+        &algorithms("[\"HS256\"]"),
+        "is not supported by this version yet",
+    );
+    refused(&algorithms("[\"RS265\"]"), "can't be \"RS265\"");
+    refused(&algorithms("[]"), "is an empty list");
+}
+
+#[test]
+fn what_the_gateway_sends_itself_can_not_be_overridden() {
+    let params = |list: &str| {
+        with(
+            "client_id",
+            &format!("authorize_params = {list}\nclient_id"),
+        )
+    };
+    accept(&params("{ audience = \"https://api\" }"));
+    for own in [
+        "state",
+        "nonce",
+        "redirect_uri",
+        "code_challenge",
+        "request_uri",
+    ] {
+        refused(
+            &params(&format!("{{ {own} = \"x\" }}")),
+            "can't be set: the gateway sets it",
+        );
+    }
+}
+
+#[test]
+fn sessions_have_times_that_go_together() {
+    refused(
+        &and("[session]\nidle_timeout = \"13h\""),
+        "is longer than `session.absolute_timeout`",
+    );
+    refused(
+        &and("[session]\nabsolute_timeout = \"1m\"\nrefresh_before = \"2m\""),
+        "is longer than",
+    );
+    accept(&and("[session]\nabsolute_timeout = \"1m\""));
+    refused(&and("[session]\nidle_timeout = \"0s\""), "can't be zero");
+    refused(&and("[session]\nidle_timeout = 30"), "needs a unit");
+    refused(
+        &and("[session]\nidle_timeout = \"30\""),
+        "is not a duration",
+    );
+    refused(
+        &and("[session]\nidle_timeout = true"),
+        "must be a duration, not true or false",
+    );
+    refused(
+        &and("[session]\nstore = \"cookie\""),
+        "is not supported by this version yet",
+    );
+    accept(&and("[session]\nmax_per_user = 0"));
+    for name in [
+        "tidegate",
+        "__Host-",
+        "__host-x",
+        "__Host-a b",
+        "__Host-a=b",
+        "__Host-ä",
+        "__Secure-x",
+    ] {
+        refused(
+            &and(&format!("[session]\ncookie = {{ name = \"{name}\" }}")),
+            "must begin with __Host-",
+        );
+    }
+}
+
+#[test]
+fn redirects_after_a_sign_out_are_urls() {
+    let redirects = |url: &str| and(&format!("[logout]\npost_logout_redirects = [\"{url}\"]"));
+    assert_eq!(
+        accept(&redirects("https://www.example.com/bye?x=1"))
+            .post_logout_redirects
+            .len(),
+        1
+    );
+    refused(&redirects("http://www.example.com/"), "must be https");
+    refused(
+        &redirects("javascript:alert(1)"),
+        "its scheme must be https or http",
+    );
+    refused(&redirects("//example.com"), "is not a URL");
+    refused(
+        &and("[logout]\nbackchannel = true"),
+        "`logout.backchannel = true` is not supported",
+    );
+    accept(&and("[logout]\nbackchannel = false\nrevoke = []"));
+}
+
+#[test]
+fn identity_headers_name_claims_and_take_nothing_that_is_needed() {
+    let identity = |header: &str| and(&format!("[headers]\nidentity = {{ {header} }}"));
+    accept(&identity(
+        "X-A = \"{sub}\", X-B = \"Basic {realm_access.roles} {email}\"",
+    ));
+    for bad in [
+        "sub", "{sub", "sub}", "{}", "{a..b}", "{{a}}", "a}{sub}", "{sub}\\n",
+    ] {
+        refused(&identity(&format!("X-A = \"{bad}\"")), "can't be used");
+    }
+    for taken in [
+        "Host",
+        "Cookie",
+        "Authorization",
+        "X-Forwarded-For",
+        "x_forwarded_for",
+        "traceparent",
+        "TE",
+    ] {
+        refused(
+            &identity(&format!("{taken} = \"{{sub}}\"")),
+            "needs this header",
+        );
+    }
+    refused(&identity("\"X A\" = \"{sub}\""), "is not a header's name");
+    refused(
+        &identity("X-A = \"{sub}\", x_a = \"{sub}\""),
+        "is the same header",
+    );
+    let stripped = accept(&and(
+        "[headers]\nidentity = { X-A = \"{sub}\" }\nstrip_incoming = [\"X-B\"]",
+    ))
+    .forward
+    .strip_incoming;
+    assert!(
+        stripped.iter().any(|name| name == "x-b")
+            && stripped.iter().any(|name| name == "x-forwarded-user")
+    );
+}
+
+#[test]
+fn upstreams_are_origins() {
+    let target = "http://127.0.0.1:8080";
+    refused(
+        &with(target, "http://127.0.0.1:8080/x"),
+        "must be scheme, host and port only",
+    );
+    refused(&with(target, "127.0.0.1:8080"), "is not a URL");
+    refused(
+        &with("[\"http://127.0.0.1:8080\"]", "[]"),
+        "is an empty list",
+    );
+    refused(
+        &with(
+            "targets = [\"http://127.0.0.1:8080\"]",
+            "connect_timeout = \"1s\"",
+        ),
+        "`upstreams.app.targets` is missing",
+    );
+    let tls = "\ntls = { ca = \"ca.pem\" }";
+    refused(
+        &with(
+            "[\"http://127.0.0.1:8080\"]",
+            &format!("[\"{target}\"]{tls}"),
+        ),
+        "has no effect: no target is https",
+    );
+    let config = accept(&with(
+        "[\"http://127.0.0.1:8080\"]",
+        &format!("[\"https://api\"]{tls}"),
+    ));
+    assert_eq!(
+        (
+            config.upstreams[0].targets[0].port,
+            &*config.upstreams[0].targets[0].host
+        ),
+        (443, "api")
+    );
+}
+
+#[test]
+fn routes_say_who_may_pass_and_mean_it() {
+    let auth = "auth = \"session\"";
+    refused(&with(auth, "slide = true"), "`routes[0].auth` is missing");
+    refused(
+        &with(auth, "auth = \"none\"\nrules = [{ groups = [\"a\"] }]"),
+        "has no effect on a route with auth = \"none\"",
+    );
+    refused(
+        &with(auth, "auth = \"none\"\ncsrf = \"header\""),
+        "has no effect on a route with auth = \"none\"",
+    );
+    for empty in [
+        "[]",
+        "[{}]",
+        "[{ groups = [] }]",
+        "[{ groups = [\"a\"], methods = [] }]",
+    ] {
+        let told = refuse(&with(auth, &format!("{auth}\nrules = {empty}")));
+        assert!(
+            told[0].contains("is an empty list") || told[0].contains("asks for nothing"),
+            "{empty}: {told:?}"
+        );
+    }
+    for later in [
+        "acr = [\"a\"]",
+        "max_age = \"1m\"",
+        "client_ip = [\"10.0.0.0/8\"]",
+    ] {
+        let rule = format!("{auth}\nrules = [{{ groups = [\"a\"], {later} }}]");
+        refused(&with(auth, &rule), "is not supported by this version yet");
+    }
+    refused(
+        &with(
+            auth,
+            &format!("{auth}\nrules = [{{ methods = [\"get\"] }}]"),
+        ),
+        "methods are written in capitals",
+    );
+    refused(
+        &with(
+            auth,
+            &format!("{auth}\nrules = [{{ methods = [\"TRACE\"] }}]"),
+        ),
+        "never passed on",
+    );
+    refused(
+        &with(auth, &format!("{auth}\ncredential_from = [\"query\"]")),
+        "is not supported by this version yet",
+    );
+    accept(&with(
+        auth,
+        &format!("{auth}\ncredential_from = [\"header\"]"),
+    ));
+}
+
+#[test]
+fn routes_lead_somewhere_and_each_is_there_once() {
+    refused(
+        &with("upstream = \"app\"", "upstream = \"apps\""),
+        "there is no upstream \"apps\"",
+    );
+    refused(
+        &with("path = \"/{*rest}\"", "path = \"rest\""),
+        "the path must begin with a slash",
+    );
+    refused(
+        &with("path = \"/{*rest}\"", "path = \"/oauth2/x\""),
+        "the route /oauth2/x can't be used",
+    );
+    let route = "[[routes]]\npath = \"/a/{x}\"\nupstream = \"app\"\nauth = \"none\"\n";
+    let other = route.replace("{x}", "{y}");
+    let hosted = route.replace("path", "host = \"apps.example.com\"\npath");
+    accept(&and(&format!("{route}{hosted}")));
+    let problems = parse(&and(&format!("{route}{other}{hosted}{hosted}"))).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems}");
+    let lines: Vec<_> = problems
+        .entries()
+        .map(|entry| entry.line.unwrap())
+        .collect();
+    assert_eq!(lines, [19, 28], "{problems}");
+    refused(
+        &and(&hosted.replace("apps.", "*.")),
+        "is not supported by this version yet",
+    );
+    refused(
+        &and(&hosted.replace("apps.example.com", "https://apps")),
+        "is not a host's name",
+    );
+    refused(
+        &with(&SMALL[SMALL.find("[[routes]]").unwrap()..], ""),
+        "there are no routes",
+    );
+}
+
+#[test]
+fn routes_that_need_a_provider_need_a_provider() {
+    let start = SMALL.find("[idp.main]").unwrap();
+    let end = SMALL.find("[upstreams").unwrap();
+    let without = SMALL.replace(&SMALL[start..end], "");
+    refused(&without, "needs an identity provider, and there is none");
+    accept(&without.replace("auth = \"session\"", "auth = \"none\""));
+}
+
+#[test]
+fn log_levels_are_levels() {
+    for good in [
+        "info",
+        "WARN",
+        "off",
+        "info,tidegate::session=debug",
+        "tidegate=trace",
+    ] {
+        accept(&and(&format!("[telemetry]\nlog_level = \"{good}\"")));
+    }
+    refused(
+        &and("[telemetry]\nlog_level = \"inof\""),
+        "inof is not a level",
+    );
+    refused(
+        &and("[telemetry]\nlog_level = \"info,tidegate=loud\""),
+        "is not a filter",
+    );
+    refused(
+        &and("[telemetry]\nlog_format = \"logfmt\""),
+        "is not supported by this version yet",
+    );
+    refused(
+        &and("[telemetry]\naccess_log = { path = \"/var/log/x\" }"),
+        "is not supported by this version yet",
+    );
+    refused(
+        &and("[telemetry]\naccess_log = { exclude = [\"healthz\"] }"),
+        "is not a path",
+    );
+}
+
+#[test]
+fn only_this_shape_of_the_file_is_read() {
+    refused(
+        &with("version = 1", "version = 2"),
+        "`version = 2` is not supported by this version yet",
+    );
+    refused(
+        &with("version = 1", "version = \"1\""),
+        "`version` must be a number, not a string",
+    );
+    accept(&with("version = 1\n", ""));
+}
