@@ -17,6 +17,7 @@ mod support;
 
 mod application;
 mod chromium;
+mod cli;
 mod keycloak;
 mod provider;
 mod refusal;
