@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use self::control::Control;
 use self::http::Port;
 use self::idp::{Client, Idp, PEOPLE};
@@ -97,11 +99,19 @@ pub fn run(options: &Options) -> Result<(), Error> {
         }
         tokio::select! {
             () = trace::follow(&demo) => {}
-            stopped = tokio::signal::ctrl_c() => stopped.map_err(Error::Start)?,
+            stopped = told_to_stop() => stopped.map_err(Error::Start)?,
         }
         demo.gateway.stop().await?;
         Ok(())
     })
+}
+
+async fn told_to_stop() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 /// Everything at work.

@@ -79,8 +79,8 @@ pub fn reserve(port: u16) -> io::Result<Port> {
     reserved
 }
 
-/// Takes a port on both loopback addresses: whoever connects to `localhost` may try either. A machine without IPv6 has no second,
-/// and needs none; one where somebody else answers there can't be used.
+/// Takes a port on both loopback addresses: whoever connects to `localhost` may try either. A machine without IPv6 has no
+/// second, and needs none; a port where somebody else answers there can't be used.
 fn take(port: u16) -> io::Result<Port> {
     let first = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
     let number = first.local_addr()?.port();
@@ -150,7 +150,7 @@ impl Server {
         match take(self.port) {
             Ok(port) => *now = Some((self.serve)(port.listeners)),
             Err(error) => {
-                tracing::warn!(%error, port = self.port, "the port can't be opened again")
+                tracing::warn!(%error, port = self.port, "the port can't be opened again");
             }
         }
     }

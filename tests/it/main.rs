@@ -18,6 +18,7 @@ mod support;
 mod application;
 mod chromium;
 mod cli;
+mod demo;
 mod keycloak;
 mod provider;
 mod refusal;

@@ -165,9 +165,14 @@ struct Profile {
 impl Browser {
     /// A fresh one, for a site at `base`.
     pub fn new(base: Url, clock: Clock) -> Self {
+        Self::over(Wire::new(Speaks::H2), base, clock)
+    }
+
+    /// The same over a wire of one's own.
+    pub fn over(wire: Wire, base: Url, clock: Clock) -> Self {
         Self(Arc::new(Profile {
             base,
-            wire: Wire::new(Speaks::H2),
+            wire,
             clock,
             jar: Mutex::default(),
             received: Mutex::default(),

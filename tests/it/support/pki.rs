@@ -8,6 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 /// A root and one server certificate under it.
@@ -15,7 +16,6 @@ pub struct Pki {
     pub root_pem: String,
     pub chain_pem: String,
     pub key_pem: String,
-    root: CertificateDer<'static>,
 }
 
 /// The process's own, for `localhost`, `*.localhost`, `*.test` and the loopback addresses.
@@ -38,7 +38,6 @@ impl Pki {
             root_pem: root.pem(),
             chain_pem: leaf.pem(),
             key_pem: key.serialize_pem(),
-            root: root.der().clone(),
         }
     }
 
@@ -48,18 +47,19 @@ impl Pki {
         fs::write(dir.join("tls.crt"), &self.chain_pem).unwrap();
         fs::write(dir.join("tls.key"), &self.key_pem).unwrap();
     }
+}
 
-    /// A client that trusts the root, and offers these protocols.
-    pub fn client(&self, alpn: &[&[u8]]) -> Arc<ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.root.clone()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        Arc::new(config)
-    }
+/// The client's side of TLS: trusts this root, and offers these protocols.
+pub fn client_tls(root_pem: &str, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    let root = CertificateDer::from_pem_slice(root_pem.as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
 }

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Url;
 
-use super::pki::pki;
+use super::pki::{client_tls, pki};
 
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -70,13 +70,18 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(speaks: Speaks) -> Self {
+        Self::trusting(speaks, &pki().root_pem)
+    }
+
+    /// One that trusts this root, or this server's own certificate, alone.
+    pub fn trusting(speaks: Speaks, root_pem: &str) -> Self {
         let alpn: &[u8] = match speaks {
             Speaks::H1 => b"http/1.1",
             Speaks::H2 => b"h2",
         };
         Self {
             speaks,
-            tls: TlsConnector::from(pki().client(&[alpn])),
+            tls: TlsConnector::from(client_tls(root_pem, &[alpn])),
             open: tokio::sync::Mutex::default(),
             last_version: Mutex::default(),
         }
