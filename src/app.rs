@@ -81,7 +81,7 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`].
-pub fn run(config: Config) -> Result<(), Error> {
+pub fn run(config: &Config) -> Result<(), Error> {
     let running = start(config, Clock::System)?;
     let background = running.background();
     background.block_on(stop_signal()).map_err(Error::Start)?;
@@ -115,10 +115,10 @@ pub struct Running {
 ///
 /// # Errors
 /// See [`Error`].
-pub fn start(config: Config, clock: Clock) -> Result<Running, Error> {
-    let bound = bind(&config)?;
+pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
+    let bound = bind(config)?;
     let background = Background::start().map_err(Error::Start)?;
-    let parts = Parts::build(&config, clock, background.handle.clone())?;
+    let parts = Parts::build(config, clock, background.handle.clone())?;
     background
         .handle
         .spawn(Arc::clone(&parts.verifier).keep_fresh());

@@ -129,7 +129,7 @@ fn serve(global: &Global, set: &[String], terminal: &mut Terminal<'_>) -> Exit {
             config.summary()
         ));
     }
-    match app::run(config) {
+    match app::run(&config) {
         Ok(()) => Exit::Success,
         Err(error) => {
             terminal.fail(&error);

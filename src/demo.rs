@@ -154,7 +154,7 @@ impl Demo {
         let ttl = options.access_token_ttl;
         let control = Control::new(idp.clone(), clock.clone(), ttl, CLIENT);
         let upstream = Upstream::start(upstream_port, Some(control));
-        let gateway = app::start(config, clock)?;
+        let gateway = app::start(&config, clock)?;
         Ok(Self {
             url,
             configuration,

@@ -32,7 +32,7 @@ impl Gateway {
         keep_logs();
         let config = load(toml)?;
         let url = config.external_url.clone();
-        let running = app::start(config, clock.clone()).map_err(|why| chain(&why))?;
+        let running = app::start(&config, clock.clone()).map_err(|why| chain(&why))?;
         Ok(Self { running, url })
     }
 
