@@ -3,9 +3,13 @@
 use http::header::{ACCEPT, HOST, REFERER};
 use http::request::Parts;
 use http::uri::Uri;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::telemetry::RequestId;
+
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+const X_REQUESTED_WITH: HeaderName = HeaderName::from_static("x-requested-with");
 
 /// What an asker can make use of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,14 +112,14 @@ pub fn understands_pages(head: &Parts) -> bool {
 
 fn wants(head: &Parts) -> Wants {
     let readable = head.method == Method::GET || head.method == Method::HEAD;
-    let html = match head.headers.get("sec-fetch-mode") {
+    let html = match head.headers.get(SEC_FETCH_MODE) {
         // Fetch Metadata says it outright: no `Accept` of a script can look like a page load.
         Some(mode) => mode == "navigate",
-        None => !head.headers.contains_key("x-requested-with") && prefers_html(&head.headers),
+        None => !head.headers.contains_key(X_REQUESTED_WITH) && prefers_html(&head.headers),
     };
     let framed = head
         .headers
-        .get("sec-fetch-dest")
+        .get(SEC_FETCH_DEST)
         .is_some_and(|dest| dest != "document");
     match (html, readable && !framed) {
         (true, true) => Wants::Redirect,

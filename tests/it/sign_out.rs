@@ -298,3 +298,29 @@ async fn signing_out_while_a_swap_is_under_way_wins() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_wants_to_ask_is_asked_by_the_browser_without_a_token() {
+    for (rd, ends_at) in [
+        ("", "/oauth2/signed_out"),
+        ("?rd=/public/bye", "/public/bye"),
+    ] {
+        let scene = Scene::start().await;
+        let browser = scene.browser();
+        browser.login("alice").await;
+        scene.idp.faults().set(Fault::EndSessionAsks);
+        let page = browser.get(&format!("/oauth2/sign_out{rd}")).await;
+        let page = browser.press(&page, "Sign out").await;
+        assert_eq!(page.url.path(), "/end_session", "{}", page.body);
+        assert!(!page.url.as_str().contains("id_token_hint"));
+        assert!(browser.session_cookie().is_none(), "over here already");
+        let page = browser.press(&page, "Sign out").await;
+        assert_eq!((page.status.as_u16(), page.url.path()), (200, ends_at));
+        if rd.is_empty() {
+            assert!(page.body.contains("You were asked there"), "{}", page.body);
+        }
+        let page = browser.get("/app").await;
+        assert!(page.body.contains("Who are you today?"));
+        scene.assert_no_token_leaked(&browser);
+    }
+}

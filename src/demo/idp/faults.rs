@@ -46,6 +46,8 @@ pub enum Fault {
     RevocationDown,
     /// End-session answers 503.
     EndSessionDown,
+    /// End-session asks the person even where a hint says whose session it is, as oidc-provider does.
+    EndSessionAsks,
     /// The key set answers 500.
     KeysError,
     /// Discovery names another issuer.

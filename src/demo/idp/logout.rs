@@ -50,8 +50,10 @@ impl Provider {
             );
         };
         match params.find("id_token_hint") {
-            Some(hint) => self.end_by_hint(hint, &params).await,
-            None => self.ask_to_end(&params, &headers),
+            Some(hint) if !self.faults.peeks(&Fault::EndSessionAsks) => {
+                self.end_by_hint(hint, &params).await
+            }
+            Some(_) | None => self.ask_to_end(&params, &headers),
         }
     }
 
@@ -93,7 +95,8 @@ impl Provider {
                 "Invalid redirect uri",
             );
         };
-        if self.sso(headers).is_none() {
+        let asks = self.faults.peeks(&Fault::EndSessionAsks);
+        if self.sso(headers).is_none() && !asks {
             return back.map_or_else(signed_out, |url| see_other(url.as_str()));
         }
         let names = ["client_id", "post_logout_redirect_uri", "state"].into_iter();
