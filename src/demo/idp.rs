@@ -13,6 +13,7 @@ mod logout;
 mod manage;
 mod mint;
 mod people;
+mod sign_in;
 mod token;
 
 use std::path::PathBuf;

@@ -69,8 +69,8 @@ impl Service for App {
         let path = request.uri().path().to_owned();
         let method = request.method().clone();
         Some(match (method, path.as_str()) {
-            (Method::GET, "/_style.css") => style(),
-            (Method::GET, "/_socket.js") => flow::script(),
+            (Method::GET, path) if path.ends_with("/_style.css") => style(),
+            (Method::GET, path) if path.ends_with("/_socket.js") => flow::script(),
             (Method::GET, "/_demo") => self.control_page(&request),
             (Method::POST, "/_demo") => self.control(request).await,
             (_, path) if path.ends_with("/headers.json") => headers_json(&request),
@@ -93,11 +93,12 @@ impl App {
     }
 
     fn note(&self, request: &Request<Incoming>) {
-        if request.uri().path().starts_with("/_s") {
+        let path = request.uri().path();
+        if path.ends_with("/_style.css") || path.ends_with("/_socket.js") {
             return;
         }
         let arrival = Arrival {
-            what: format!("{} {}", request.method(), request.uri().path()),
+            what: format!("{} {path}", request.method()),
             person: told(request.headers(), "x-forwarded-preferred-username"),
         };
         // Nobody may be listening.

@@ -97,6 +97,18 @@ async fn carol_sees_a_403_and_the_public_page_asks_for_nobody() {
     let demo = Demo::start(&[]).await;
     let public = demo.browser.get("/public/").await;
     assert!(public.body.contains("Hello stranger"), "{}", public.body);
+    for (part, kind) in [
+        ("_style.css", "text/css"),
+        ("_socket.js", "text/javascript"),
+    ] {
+        assert!(public.body.contains(&format!("\"/public/{part}\"")));
+        let part = demo.browser.fetch(&format!("/public/{part}")).await;
+        assert!(
+            part.header("content-type").starts_with(kind),
+            "{}",
+            part.status
+        );
+    }
     demo.browser.login("carol").await;
     assert_eq!(demo.browser.get("/admin/").await.status, 403);
 }

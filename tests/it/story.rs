@@ -1,10 +1,14 @@
 //! The whole story of a session, from the first page to the sign-out, and of what may not break it on the way.
 
-use http::Method;
+use futures_util::{SinkExt, StreamExt};
+use http::{HeaderValue, Method};
 use tidegate::demo::idp::Options;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::support::forgery::bad_bearers;
 use crate::support::gateway::logs;
+use crate::support::wire::{Speaks, Wire};
 use crate::support::{Fault, HOUR, Idp, Kind, MINUTE, SECOND, Scene, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -576,4 +580,42 @@ async fn idle_for_hours_is_a_new_sign_in_that_the_provider_makes_silent() {
     let page = browser.get("/app").await;
     assert_eq!(page.status, 200, "{}", page.body);
     assert_eq!(scene.idp.journal().logins, 1, "single sign-on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_opens_with_a_session_and_not_without() {
+    let scene = Scene::start().await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let open = async |cookies: &str| {
+        let port = scene.url().port().unwrap();
+        let stream = Wire::new(Speaks::H1).tls("localhost", port).await.unwrap();
+        let url = format!("wss://localhost:{port}/ws");
+        let mut request = url.into_client_request().unwrap();
+        let origin = HeaderValue::from_str(&scene.url().origin().ascii_serialization());
+        request.headers_mut().insert("origin", origin.unwrap());
+        if !cookies.is_empty() {
+            let cookies = HeaderValue::from_str(cookies).unwrap();
+            request.headers_mut().insert("cookie", cookies);
+        }
+        tokio_tungstenite::client_async(request, stream).await
+    };
+    let Err(Error::Http(refused)) = open("").await else {
+        panic!("opened without a session");
+    };
+    assert_eq!(refused.status(), 401);
+    assert_eq!(
+        scene.upstream.count(),
+        1,
+        "only the page of the login arrived"
+    );
+
+    let (mut socket, _) = open(&browser.cookie_line()).await.unwrap();
+    socket
+        .send(Message::text("through the gate"))
+        .await
+        .unwrap();
+    let echoed = socket.next().await.unwrap().unwrap();
+    assert_eq!(echoed, Message::text("through the gate"));
+    assert_eq!(scene.upstream.last().header("x-forwarded-user"), "u-alice");
 }

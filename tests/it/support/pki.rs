@@ -11,11 +11,11 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
-/// A root and one server certificate under it.
+/// A root and one server certificate under it, as PEM.
 pub struct Pki {
-    pub root_pem: String,
-    pub chain_pem: String,
-    pub key_pem: String,
+    pub root: String,
+    pub chain: String,
+    pub key: String,
 }
 
 /// The process's own, for `localhost`, `*.localhost`, `*.test` and the loopback addresses.
@@ -35,17 +35,17 @@ impl Pki {
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &root).unwrap();
         Self {
-            root_pem: root.pem(),
-            chain_pem: leaf.pem(),
-            key_pem: key.serialize_pem(),
+            root: root.pem(),
+            chain: leaf.pem(),
+            key: key.serialize_pem(),
         }
     }
 
     /// Writes `root.pem`, `tls.crt` and `tls.key`.
     pub fn write_to(&self, dir: &Path) {
-        fs::write(dir.join("root.pem"), &self.root_pem).unwrap();
-        fs::write(dir.join("tls.crt"), &self.chain_pem).unwrap();
-        fs::write(dir.join("tls.key"), &self.key_pem).unwrap();
+        fs::write(dir.join("root.pem"), &self.root).unwrap();
+        fs::write(dir.join("tls.crt"), &self.chain).unwrap();
+        fs::write(dir.join("tls.key"), &self.key).unwrap();
     }
 }
 

@@ -70,7 +70,7 @@ pub struct Wire {
 
 impl Wire {
     pub fn new(speaks: Speaks) -> Self {
-        Self::trusting(speaks, &pki().root_pem)
+        Self::trusting(speaks, &pki().root)
     }
 
     /// One that trusts this root, or this server's own certificate, alone.
