@@ -124,6 +124,7 @@ async fn sessions_and_sign_outs_survive_kill_9() {
             "store            = \"memory\"",
             "store            = \"disk\"",
         );
+        setup.replace("path = \"off\"", "path = \"-\"");
         setup.replace(
             "[upstreams.app]",
             "[store.disk]\npath = \"$DIR/sessions.redb\"\n[upstreams.app]",
