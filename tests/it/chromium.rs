@@ -6,8 +6,9 @@ use http::StatusCode;
 use tidegate::demo::http::reply;
 
 use crate::support::chromium::{Chromium, Tab};
+use crate::support::gateway::free_port;
 use crate::support::keycloak::Keycloak;
-use crate::support::{MINUTE, Person, Scene};
+use crate::support::{Child, MINUTE, Person, Scene, eventually};
 
 #[tokio::test]
 #[ignore = "needs Chromium: run ./test"]
@@ -136,6 +137,57 @@ async fn with_two_providers_people_choose() {
         "{text}"
     );
     chromium.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: run ./test"]
+async fn the_demo_does_what_its_first_lines_promise() {
+    let port = free_port();
+    let mut demo = Child::start(&["demo", "--port", &port.to_string()]);
+    eventually("the demo listens", || demo.output().contains("Ctrl-C")).await;
+    let at = |path: &str| format!("https://localhost:{port}{path}");
+    let chromium = Chromium::start().await;
+
+    let tab = chromium.open(&at("/")).await;
+    tab.until("document.querySelector('button[value=bob]')")
+        .await;
+    tab.click("button[value=bob]").await;
+    tab.until("location.pathname === '/'").await;
+    tab.photograph("demo-application").await;
+    assert!(tab.text().await.contains("bob"));
+    assert_scripts_find_nothing(&tab).await;
+
+    tab.goto(&at("/admin/")).await;
+    tab.photograph("demo-forbidden").await;
+    assert!(!tab.text().await.contains("Demo application"));
+
+    tab.goto(&at("/_demo")).await;
+    tab.photograph("demo-buttons").await;
+    press(&tab, "expire").await;
+    tab.goto(&at("/")).await;
+    assert!(
+        tab.text().await.contains("bob"),
+        "swapped, and nobody saw it"
+    );
+
+    tab.goto(&at("/_demo")).await;
+    press(&tab, "replay").await;
+    tab.photograph("demo-replayed").await;
+    chromium.close().await;
+    let trace = demo.output();
+    for happened in ["bob signed in", "swap no. 1 of bob", "reuse detected"] {
+        assert!(trace.contains(happened), "{happened}:\n{trace}");
+    }
+    demo.signal("TERM");
+    assert!(demo.wait().await.success());
+}
+
+/// A button of the demo's page, which answers by saying what happened.
+async fn press(tab: &Tab, button: &str) {
+    tab.script::<bool>("history.replaceState(null, '', '/_demo') === undefined")
+        .await;
+    tab.click(&format!("button[value={button}]")).await;
+    tab.until("location.search.startsWith('?said=')").await;
 }
 
 /// The standard scene, with an application that has a page for people.
