@@ -186,6 +186,11 @@ impl Entry {
         (seen.as_millis() > saved && self.claim_seen(saved, seen)).then_some(seen)
     }
 
+    /// The store could not be told: it must be told again, and until then memory is the only one who knows.
+    pub(super) fn seen_is_unsaved(&self) {
+        self.seen_saved.store(0, Ordering::Relaxed);
+    }
+
     fn claim_seen(&self, saved: u64, now: Timestamp) -> bool {
         self.seen_saved
             .compare_exchange(saved, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)

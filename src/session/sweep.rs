@@ -119,10 +119,11 @@ impl Sessions {
         let Some(answer) = self.touching(entry) else {
             return Swept::Done;
         };
-        match answer.await {
-            Ok(_) => Swept::Done,
-            Err(_) => Swept::Failed,
+        if answer.await.is_err() {
+            entry.seen_is_unsaved();
+            return Swept::Failed;
         }
+        Swept::Done
     }
 
     fn touching(&self, entry: &Entry) -> Option<Answer<Written>> {
@@ -141,11 +142,12 @@ impl Sessions {
             .hot
             .iter()
             .filter(|entry| now >= entry.seen() + quiet && entry.unsaved_seen().is_some())
-            .filter_map(|entry| self.touching(&entry))
+            .filter_map(|entry| Some((Arc::clone(&entry), self.touching(&entry)?)))
             .collect();
-        for answer in touching {
-            // Should it fail, the session idles out earlier after a crash by as much; never later.
-            let _ = answer.await;
+        for (entry, answer) in touching {
+            if answer.await.is_err() {
+                entry.seen_is_unsaved();
+            }
         }
     }
 

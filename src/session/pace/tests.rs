@@ -23,6 +23,8 @@ fn a_short_token_is_swapped_in_its_last_third() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn a_swap_is_due_once_in_a_life_and_before_its_end(
         life in 0..100_000_000_u64, before in 0..10_000_000_u64, share in 0.0..1.0,

@@ -1,6 +1,7 @@
 //! The store in one file that survives kill -9 and power cuts (redb). One thread writes: it collects the changes that
 //! wait, makes them durable in one transaction, and then answers them all.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -113,22 +114,30 @@ fn write(database: &Database, waiting: &Receiver<Job>) {
         let batch = [first].into_iter().chain(waiting.try_iter()).take(BATCH);
         let (changes, answers): (Vec<_>, Vec<_>) =
             batch.map(|job| (job.change, job.answer)).unzip();
-        // A receiver may be gone: its change was made all the same.
-        match database.write(&changes) {
-            Ok(written) => {
-                for (answer, written) in answers.into_iter().zip(written) {
-                    let _ = answer.send(Ok(written));
-                }
+        // A file that is damaged may make redb panic: one batch then fails, and the writer lives.
+        let written = catch_unwind(AssertUnwindSafe(|| database.write(&changes)));
+        answer(answers, written.unwrap_or_else(|_| Err(database.fault())));
+    }
+}
+
+/// A receiver may be gone: its change was made all the same.
+fn answer(answers: Vec<oneshot::Sender<Result<Written, StoreError>>>, written: WrittenAll) {
+    match written {
+        Ok(written) => {
+            for (answer, written) in answers.into_iter().zip(written) {
+                let _ = answer.send(Ok(written));
             }
-            Err(source) => {
-                let source = Arc::new(source);
-                for answer in answers {
-                    let _ = answer.send(Err(failed(WRITE, Arc::clone(&source))));
-                }
+        }
+        Err(source) => {
+            let source = Arc::new(source);
+            for answer in answers {
+                let _ = answer.send(Err(failed(WRITE, Arc::clone(&source))));
             }
         }
     }
 }
+
+type WrittenAll = Result<Vec<Written>, file::Error>;
 
 impl Store for Disk {
     fn load(&self, id: SessionHash) -> Answer<Option<Row>> {

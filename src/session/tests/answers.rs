@@ -250,8 +250,8 @@ async fn an_answer_whose_id_token_ended_before_it_could_be_checked_is_served() {
         house.clock.advance(TOKEN);
         assert!(house.open(&id).now_or_never_is_none().await);
         eventually(|| house.store.writes().contains(&"save")).await;
-        house.clock.advance(10 * MINUTE);
         house.idp.keys_are_down(false);
+        house.clock.advance(10 * MINUTE);
         house.calm().await;
         if ends {
             assert_eq!(house.end_of(&id).await, EndReason::BadAnswer);

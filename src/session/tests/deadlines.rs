@@ -152,3 +152,22 @@ async fn memory_lets_go_of_what_is_quiet_and_finds_it_again() {
     );
     house.open(&id).await.unwrap();
 }
+
+#[tokio::test]
+async fn activity_that_could_not_be_saved_is_not_forgotten_by_memory() {
+    let house = House::new().await;
+    house.idp.tokens_live(100_000);
+    let id = house.login().await;
+    house.clock.advance(25 * MINUTE);
+    house.store.fails(Fault::All);
+    house.open(&id).await.unwrap();
+    eventually(|| house.store.touches() > 0).await;
+    house.clock.advance(15 * MINUTE);
+    house.sessions.sweep().await;
+    house.store.fails(Fault::None);
+    house.open(&id).await.unwrap();
+    house.clock.advance(15 * MINUTE);
+    house.sessions.sweep().await;
+    assert_eq!(house.sessions.hot.len(), 0, "now the store knows");
+    house.open(&id).await.unwrap();
+}

@@ -46,6 +46,8 @@ pub(super) enum Script {
     /// Rotates; the ID token is of somebody else, of another session, or badly signed.
     IdToken(Value),
     ForgedIdToken,
+    /// The same once the test lets it go.
+    HoldIdToken(Value),
 }
 
 /// What the provider was asked.
@@ -333,6 +335,10 @@ impl Idp {
             }
             Script::Change(fields) => Ok(self.rotate(token, &fields, &json!({}), true)),
             Script::IdToken(claims) => Ok(self.rotate(token, &json!({}), &claims, true)),
+            Script::HoldIdToken(claims) => {
+                self.gate.acquire().await.unwrap().forget();
+                Ok(self.rotate(token, &json!({}), &claims, true))
+            }
             Script::ForgedIdToken => Ok(self.rotate(token, &json!({}), &json!({}), false)),
         }
     }

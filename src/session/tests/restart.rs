@@ -75,9 +75,12 @@ async fn a_kill_between_the_save_and_the_check_loses_nothing() {
         .next([Script::IdToken(serde_json::json!({"sub": "mallory"}))]);
     house.clock.advance(TOKEN - 10 * SECOND);
     house.open(&id).await.unwrap();
-    eventually(|| house.store.writes().contains(&"save")).await;
-    let saved = house.store.inner_row(&id).await.unwrap();
-    assert_eq!(saved.fence, 1);
+    let asked = || house.idp.refreshes() == 1;
+    eventually(asked).await;
+    let marked = house.store.inner_row(&id).await.unwrap().sealed;
+    let saved = async || house.store.inner_row(&id).await.unwrap().sealed != marked;
+    house.idp.release(1);
+    eventually_async(saved).await;
     let left = killed(&path);
 
     house.idp.keys_are_down(false);

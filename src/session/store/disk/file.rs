@@ -99,10 +99,22 @@ impl Database {
             tables::write(database, changes)
         };
         written.map_err(|source| {
-            // After a fault redb refuses everything until the file is opened anew.
-            *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
+            self.close();
             use_error(&self.path, source)
         })
+    }
+
+    /// Writing panicked.
+    pub(super) fn fault(&self) -> Error {
+        self.close();
+        Error::Closed {
+            path: self.path.clone(),
+        }
+    }
+
+    /// After a fault redb refuses everything until the file is opened anew.
+    fn close(&self) {
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     fn reopen(&self) -> Result<(), Error> {

@@ -204,7 +204,11 @@ struct Filling(FileBackend);
 
 static FULL: AtomicBool = AtomicBool::new(false);
 
+/// A disk whose driver is beside itself.
+static PANICS: AtomicBool = AtomicBool::new(false);
+
 fn room() -> io::Result<()> {
+    assert!(!PANICS.load(Ordering::Relaxed), "as the test wants it");
     if FULL.load(Ordering::Relaxed) {
         return Err(io::Error::from(io::ErrorKind::StorageFull));
     }
@@ -237,7 +241,7 @@ fn build_filling(file: File) -> Result<redb::Database, redb::DatabaseError> {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_an_error_that_heals_by_itself() {
+async fn a_fault_of_the_disk_is_an_error_that_heals_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sessions.redb");
     let database = Database::open_with(&path, Timestamp::default(), build_filling).unwrap();
@@ -252,7 +256,150 @@ async fn a_full_disk_is_an_error_that_heals_by_itself() {
     }
 
     FULL.store(false, Ordering::Relaxed);
+    PANICS.store(true, Ordering::Relaxed);
+    let error = disk.write(Change::Create(id(2), row(0, 9))).await;
+    assert!(error.is_err());
+
+    PANICS.store(false, Ordering::Relaxed);
     disk.write(Change::Create(id(2), row(0, 9))).await.unwrap();
     assert_eq!(disk.load(id(1)).await.unwrap(), Some(row(0, 9)));
     assert_eq!(disk.load(id(2)).await.unwrap(), Some(row(0, 9)));
+}
+
+const KILLED: &str = "TIDEGATE_TEST_KILLED_STORE";
+
+/// The child of the next test: writes until it is killed, and says what was answered.
+#[tokio::test]
+#[ignore = "run by the next test"]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "how a test talks to its child"
+)]
+async fn writes_until_it_is_killed() {
+    let Ok(path) = std::env::var(KILLED) else {
+        return;
+    };
+    let disk = Arc::new(open(Path::new(&path)).unwrap());
+    for round in 0_u64.. {
+        let asked = (0..8_u8).map(|n| {
+            let (disk, big) = (Arc::clone(&disk), row(round, 9 + round));
+            let sealed = vec![n; 3000];
+            tokio::spawn(async move {
+                let row = Row { sealed, ..big };
+                disk.write(Change::Create(id(n), row)).await.unwrap();
+                println!("answered {n} {round}");
+            })
+        });
+        for answer in asked.collect::<Vec<_>>() {
+            answer.await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_writer_that_is_killed_has_kept_every_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    for killed_after in [1, 7, 40, 90, 200] {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "--nocapture"])
+            .arg("session::store::disk::tests::writes_until_it_is_killed")
+            .env(KILLED, &path)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let out = io::BufReader::new(child.stdout.take().unwrap());
+        let mut answered = [None; 8];
+        let mut lines = 0;
+        for line in io::BufRead::lines(out).map_while(Result::ok) {
+            let Some((_, answer)) = line.split_once("answered ") else {
+                continue;
+            };
+            let (n, round) = answer.split_once(' ').unwrap();
+            answered[n.parse::<usize>().unwrap()] = Some(round.parse::<u64>().unwrap());
+            lines += 1;
+            if lines == killed_after {
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(lines >= killed_after, "the child wrote");
+        let disk = open(&path).unwrap();
+        for (n, round) in (0_u8..).zip(answered) {
+            let kept = disk.load(id(n)).await.unwrap().map(|row| row.fence);
+            assert!(
+                kept >= round,
+                "{n}: {kept:?}, though {round:?} was answered"
+            );
+        }
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "nothing set aside"
+        );
+    }
+}
+
+/// How long it takes with very many sessions: `cargo test --release -- --ignored --nocapture a_large_store`.
+#[tokio::test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stderr, reason = "a measurement")]
+async fn a_large_store() {
+    const SESSIONS: u32 = 200_000;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    let disk = open(&path).unwrap();
+    let key = |n: u32| {
+        SessionHash::from_bytes(
+            *aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &n.to_be_bytes())
+                .as_ref()
+                .first_chunk()
+                .unwrap(),
+        )
+    };
+    let begun = std::time::Instant::now();
+    let big = Row {
+        sealed: vec![7; 4000],
+        ..row(0, 9)
+    };
+    let mut asked = Vec::new();
+    for n in 0..SESSIONS {
+        let user = crate::session::store::Index::subject("main", &(n / 3).to_string());
+        let row = Row {
+            subject: Some(user),
+            ..big.clone()
+        };
+        asked.push(disk.write(Change::Create(key(n), row)));
+        if asked.len() == 1000 {
+            for answer in asked.drain(..) {
+                answer.await.unwrap();
+            }
+        }
+    }
+    eprintln!("{SESSIONS} sessions created in {:?}", begun.elapsed());
+    drop(disk);
+    let begun = std::time::Instant::now();
+    let disk = open(&path).unwrap();
+    eprintln!("opened in {:?}", begun.elapsed());
+    let begun = std::time::Instant::now();
+    for n in 0..1000 {
+        assert!(disk.load(key(n * 199)).await.unwrap().is_some());
+    }
+    eprintln!("1000 sessions loaded in {:?}", begun.elapsed());
+    let begun = std::time::Instant::now();
+    for n in 0..100 {
+        disk.write(Change::Save(key(n), big.clone())).await.unwrap();
+    }
+    eprintln!(
+        "100 saves one by one in {:?}; file {} MB",
+        begun.elapsed(),
+        fs::metadata(&path).unwrap().len() >> 20
+    );
+    let left = dir.path().join("left.redb");
+    fs::copy(&path, &left).unwrap();
+    let begun = std::time::Instant::now();
+    let _disk = open(&left).unwrap();
+    eprintln!("opened after a kill in {:?}", begun.elapsed());
 }
