@@ -163,8 +163,9 @@ fn all_mistakes_come_at_once_each_with_its_line_its_caret_and_what_to_do() {
 
 #[test]
 fn programs_are_told_the_same_with_line_and_column() {
-    let problems = parse("version = 1\n\t\"ö\" = 1\n[server]\nexternal_url = \"https://localhost\"\n")
-        .unwrap_err();
+    let problems =
+        parse("version = 1\n\t\"ö\" = 1\n[server]\nexternal_url = \"https://localhost\"\n")
+            .unwrap_err();
     let entry = problems
         .entries()
         .find(|entry| entry.message.contains('ö'))

@@ -72,7 +72,7 @@ async fn a_kill_between_the_save_and_the_check_loses_nothing() {
     house.idp.keys_are_down(true);
     house
         .idp
-        .next([Script::IdToken(serde_json::json!({"sub": "mallory"}))]);
+        .next([Script::HoldIdToken(serde_json::json!({"sub": "mallory"}))]);
     house.clock.advance(TOKEN - 10 * SECOND);
     house.open(&id).await.unwrap();
     let asked = || house.idp.refreshes() == 1;
