@@ -334,7 +334,11 @@ impl Sessions {
             subject: Some(&record.subject),
             access_token: &record.access_token,
         };
-        let claims = self.verifier.verify_id_token(id_token, &expected).await?;
+        let claims = match self.verifier.verify_id_token(id_token, &expected).await {
+            // It ended while its keys were fetched.
+            Err(_) if record.ended_unchecked(id_token, self.clock.now()) => return Ok(None),
+            checked => checked?,
+        };
         if !record.same_session(&claims) {
             return Err(verify::Error::Invalid(
                 "the ID token is of another subject or session",
