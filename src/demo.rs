@@ -222,7 +222,7 @@ fn introduce(out: &mut impl Write, demo: &Demo, options: &Options) -> io::Result
     writeln!(out, "    3. Open {url}/admin/ as alice, then as carol.")?;
     writeln!(
         out,
-        "    4. Press the buttons of {url}/_demo: take the provider down, replay a token."
+        "    4. Press the buttons of {url}/_demo: take the provider down (and up again at /public/_demo)."
     )?;
     writeln!(
         out,

@@ -20,7 +20,7 @@ pub struct Control {
 
 /// What a button did; its name comes back in the address and is put into words here, so that no text of the address is
 /// shown.
-const WORDS: [(&str, &str); 8] = [
+const WORDS: [(&str, &str); 9] = [
     (
         "ended",
         "Your session at the identity provider is over. The next swap finds out and you sign in again.",
@@ -31,7 +31,7 @@ const WORDS: [(&str, &str); 8] = [
     ),
     (
         "down",
-        "The identity provider refuses connections. You go on until your access token ends, then get a 503 with Retry-After; nobody is signed out.",
+        "The identity provider refuses connections. You go on until your access token ends, then get a 503 with Retry-After; nobody is signed out. To bring it back then: /public/_demo.",
     ),
     (
         "up",
@@ -48,6 +48,10 @@ const WORDS: [(&str, &str); 8] = [
     (
         "expired",
         "The clock of gateway and provider was moved past the end of your access token. The next request swaps.",
+    ),
+    (
+        "who",
+        "That button acts on whoever is signed in: open /_demo instead.",
     ),
     ("unknown", "There is no such button."),
 ];
@@ -69,7 +73,7 @@ impl Control {
         word.map(|(_, text)| *text)
     }
 
-    /// POST `/_demo`.
+    /// POST `/_demo` or `/public/_demo`, which needs no session and so works while the provider is down.
     pub(super) async fn press(&self, request: Request<Incoming>) -> Response<Body> {
         if !from_own_page(request.headers()) {
             return page(
@@ -77,11 +81,12 @@ impl Control {
                 "The form came from elsewhere.".to_owned(),
             );
         }
+        let path = request.uri().path().to_owned();
         let subject = request.headers().get("x-forwarded-user");
         let person = subject.and_then(|subject| Person::of_subject(subject.to_str().ok()?));
         let form = Params::form(request).await.unwrap_or_default();
         let said = self.act(form.find("do").unwrap_or_default(), person).await;
-        see_other(&format!("/_demo?said={said}"))
+        see_other(&format!("{path}?said={said}"))
     }
 
     async fn act(&self, what: &str, person: Option<&Person>) -> &'static str {
@@ -104,6 +109,7 @@ impl Control {
                 "up"
             }
             ("replay", Some(person)) => self.replay(person),
+            ("end" | "replay", None) => "who",
             ("expire", _) => {
                 self.clock.advance(self.access_token_ttl);
                 "expired"

@@ -71,8 +71,8 @@ impl Service for App {
         Some(match (method, path.as_str()) {
             (Method::GET, path) if path.ends_with("/_style.css") => style(),
             (Method::GET, path) if path.ends_with("/_socket.js") => flow::script(),
-            (Method::GET, "/_demo") => self.control_page(&request),
-            (Method::POST, "/_demo") => self.control(request).await,
+            (Method::GET, "/_demo" | "/public/_demo") => self.control_page(&request),
+            (Method::POST, "/_demo" | "/public/_demo") => self.control(request).await,
             (_, path) if path.ends_with("/headers.json") => headers_json(&request),
             (_, path) if path.ends_with("/ws") => socket::echo(request),
             (Method::GET, path) if path.ends_with("/clock") => flow::clock(),

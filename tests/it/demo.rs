@@ -8,6 +8,7 @@ use tidegate::clock::Clock;
 use url::Url;
 
 use crate::support::browser::Browser;
+use crate::support::chromium::Chromium;
 use crate::support::gateway::{Child, free_port};
 use crate::support::wire::{Speaks, Wire};
 
@@ -83,6 +84,23 @@ async fn the_demo_shows_sign_in_swap_refusal_and_accidents_and_tells_of_each() {
     browser.press_once(&page, "expire").await;
     assert_eq!(browser.fetch("/").await.status, 503);
     assert!(browser.session_cookie().is_some());
+    assert_eq!(browser.get("/_demo").await.status, 503);
+    let page = browser.get("/public/_demo").await;
+    let page = browser.press(&page, "up").await;
+    assert!(page.body.contains("is back"), "{}", page.body);
+    for _ in 0..100 {
+        if browser.fetch("/").await.status == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let page = browser.get("/").await;
+    assert!(
+        page.body.contains("Hello alice"),
+        "{} {}",
+        page.status,
+        page.url
+    );
     demo.child.signal("TERM");
     assert_eq!(
         demo.child.wait().await.code(),
@@ -125,4 +143,25 @@ async fn the_configuration_that_it_writes_is_one_that_check_accepts() {
     );
     let status = check.wait().await;
     assert_eq!(status.code(), Some(0), "{}", check.output());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium: run ./test"]
+async fn in_a_real_browser_the_pages_have_their_style_and_the_websocket_speaks() {
+    let demo = Demo::start(&[]).await;
+    let chromium = Chromium::start().await;
+    let tab = chromium.open(demo.browser.base().as_str()).await;
+    tab.until("document.querySelector('button[value=bob]')")
+        .await;
+    tab.photograph("demo-login").await;
+    tab.click("button[value=bob]").await;
+    tab.until("document.body.textContent.includes('it said echo')")
+        .await;
+    tab.photograph("demo-application").await;
+    tab.goto(demo.browser.base().join("/_demo").unwrap().as_str())
+        .await;
+    tab.click("button[value=rotate]").await;
+    tab.until("document.querySelector('p.said')").await;
+    tab.photograph("demo-buttons").await;
+    chromium.close().await;
 }
