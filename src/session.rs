@@ -530,7 +530,7 @@ impl Sessions {
                 entry.close();
             }
             None => {
-                self.expire(entry, EndReason::SignedOut);
+                self.expire(entry, EndReason::SignedOut).await;
             }
         }
     }

@@ -78,17 +78,13 @@ impl Sessions {
         }
     }
 
-    /// A deadline has passed: ends the session without keeping the request waiting.
-    pub(super) fn expire(self: &Arc<Self>, entry: &Arc<Entry>, reason: EndReason) -> Error {
-        if let Some(burial) = self.close(entry, reason, Tokens::Revoke) {
-            let (sessions, entry) = (Arc::clone(self), Arc::clone(entry));
-            let burying = async move {
-                // A failure has been said, and is retried by itself.
-                let _ = sessions.bury(&entry, &burial).await;
-                sessions.debts.wake();
-            };
-            self.work.spawn_on(burying, &self.background);
-        }
+    /// A deadline has passed: ends the session as a sign-out does. The request waits for the provider, for a bounded time:
+    /// whoever signs in anew may get the same session there, and a revocation that comes after that would end the new one too.
+    pub(super) async fn expire(self: &Arc<Self>, entry: &Arc<Entry>, reason: EndReason) -> Error {
+        let (sessions, entry) = (Arc::clone(self), Arc::clone(entry));
+        let ending = async move { sessions.sign_out(entry, reason).await };
+        // What can't be saved or paid has been said, and is retried by itself.
+        let _ = self.work.spawn_on(ending, &self.background).await;
         Error::Ended(reason)
     }
 

@@ -27,6 +27,7 @@ const SAVE_PAUSE: Duration = Duration::from_secs(5);
 enum Step {
     Done(Result<Arc<Live>, Error>),
     Wait(Flight),
+    Over(EndReason),
 }
 
 /// A swap that is about to be asked for.
@@ -69,6 +70,7 @@ impl Sessions {
         match self.look(entry, wish) {
             Step::Done(result) => result,
             Step::Wait(flight) => self.wait(entry, flight).await,
+            Step::Over(reason) => Err(self.expire(entry, reason).await),
         }
     }
 
@@ -76,8 +78,7 @@ impl Sessions {
         let now = self.clock.now();
         let mut state = entry.state();
         if let Some(ended) = self.ended(entry, &state) {
-            drop(state);
-            return Step::Done(Err(self.expire(entry, ended)));
+            return Step::Over(ended);
         }
         let current = entry.current();
         let fresh = now < current.fresh_until;
@@ -95,8 +96,7 @@ impl Sessions {
             return Step::Wait(flight.clone());
         }
         if state.record().is_some_and(cannot_renew) {
-            drop(state);
-            return Step::Done(Err(self.expire(entry, EndReason::Expired)));
+            return Step::Over(EndReason::Expired);
         }
         let rest = state.not_before.since(now);
         if let Some(error) = state.obstacle(activity, rest) {
