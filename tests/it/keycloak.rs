@@ -214,6 +214,44 @@ async fn an_outage_of_keycloak_signs_nobody_out() {
     assert_eq!(keycloak.events("REFRESH_TOKEN_ERROR", "alice").await, 0);
 }
 
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn the_compose_files_configuration_works() {
+    let keycloak = Keycloak::shared().await;
+    let mut scene = Scene::without_gateway(|setup| {
+        include_str!("../../deploy/compose/gateway.toml").clone_into(&mut setup.toml);
+        setup
+            .replace("http://localhost:8081/realms/tidegate", &keycloak.issuer())
+            .replace(
+                "http://keycloak:8080/realms/tidegate",
+                &keycloak.back_channel(),
+            )
+            .replace(
+                "{ file = \"/run/secrets/client_secret\" }",
+                "\"gateway-secret\"",
+            )
+            .replace("https://localhost:8443", "https://localhost:$GATEWAY")
+            .replace("0.0.0.0:8443", "127.0.0.1:$GATEWAY")
+            .replace("http://app:80", "http://127.0.0.1:$UPSTREAM");
+        setup.toml.push_str(IN_ITS_OWN_DIRECTORY);
+    })
+    .await;
+    scene.start_gateway();
+    let browser = scene.browser();
+    assert_eq!(sign_in(&browser, "/", "erin").await.status, 200);
+    assert_eq!(browser.get("/admin/").await.status, 403, "erin is no admin");
+}
+
+/// What a container has for itself.
+const IN_ITS_OWN_DIRECTORY: &str = r#"
+[tls]
+certificates = [{ cert = "$DIR/tls.crt", key = { file = "$DIR/tls.key" } }]
+[store.disk]
+path = "$DIR/sessions.redb"
+[telemetry]
+access_log = { path = "off" }
+"#;
+
 async fn scene(keycloak: &Keycloak, client: &str) -> Scene {
     let mut scene = Scene::without_gateway(|setup| keycloak.configure(setup, client)).await;
     scene.start_gateway();
