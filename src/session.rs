@@ -92,7 +92,8 @@ pub enum Activity {
     /// A page load does the same; yet where the refresh token may be spent it is not tried once more, since a page load
     /// can sign in unseen ([`Error::InDoubt`]).
     Navigates,
-    /// Does neither (`slide = false`, the session endpoint).
+    /// Leaves the idle deadline where it is (`slide = false`: polling in the background), and sets off a swap only where
+    /// the access token has ended, since until the session is idle it is to be served.
     Watches,
 }
 

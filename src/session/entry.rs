@@ -287,7 +287,7 @@ impl State {
             Activity::Slides => true,
             Activity::Navigates => !self.in_doubt(),
             // An answer that is there and only has to be checked asks nothing of the token endpoint.
-            Activity::Watches => pending,
+            Activity::Watches => pending || !self.in_doubt(),
         };
         (!free || rest > Duration::ZERO).then(|| self.not_now(rest))
     }

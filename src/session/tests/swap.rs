@@ -115,21 +115,20 @@ async fn a_swap_comes_before_the_end_and_not_long_before() {
 }
 
 #[tokio::test]
-async fn what_only_watches_sets_off_no_swap() {
+async fn what_only_watches_swaps_only_what_has_ended_and_keeps_nothing_alive() {
     let house = House::new().await;
     let id = house.login().await;
+    let idle = house.sessions.standing(&id).await.unwrap().idle_deadline;
     house.clock.advance(TOKEN - 10 * SECOND);
     house.watch(&id).await.unwrap();
-    house.sessions.standing(&id).await.unwrap();
     house.clock.advance(20 * SECOND);
-    let refused = house.watch(&id).await;
-    assert!(matches!(refused, Err(Error::NotNow { .. })), "{refused:?}");
     house.sessions.standing(&id).await.unwrap();
     house.calm().await;
     assert_eq!(house.idp.refreshes(), 0);
-    house.open(&id).await.unwrap();
     house.watch(&id).await.unwrap();
     assert_eq!(house.idp.refreshes(), 1);
+    let standing = house.sessions.standing(&id).await.unwrap();
+    assert_eq!(standing.idle_deadline, idle);
 }
 
 #[tokio::test]
