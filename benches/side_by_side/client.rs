@@ -57,9 +57,9 @@ impl Client {
     }
 
     /// Signs in at the development identity provider as a person would; the `Cookie` line of the session.
-    pub async fn sign_in(&mut self, page: &Url, person: &str) -> String {
+    pub async fn sign_in(&mut self, gateway: &Url, person: &str) -> String {
         let navigation = ["Accept: text/html".to_owned()];
-        let mut at = page.clone();
+        let mut at = gateway.join("/oauth2/start?rd=/").unwrap();
         let mut answer = self.get(&at, &navigation).await;
         for _ in 0..REDIRECTS {
             if let Some(location) = answer.headers.get(header::LOCATION) {
@@ -74,7 +74,7 @@ impl Client {
             }
         }
         assert_eq!(answer.status, 200, "signing in ended at {at}: {answer:?}");
-        self.cookie_line(page).expect("a session cookie")
+        self.cookie_line(gateway).expect("a session cookie")
     }
 
     fn cookie_line(&self, url: &Url) -> Option<String> {

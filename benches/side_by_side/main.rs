@@ -70,7 +70,6 @@ fn main() {
 
 /// All that runs while measuring.
 struct Bench {
-    directory: tempfile::TempDir,
     idp: Idp,
     nginx: Process,
     nginx_url: Url,
@@ -80,6 +79,8 @@ struct Bench {
     bearer: String,
     session: String,
     _upstream: Process,
+    // The last to go: what runs has its files there.
+    directory: tempfile::TempDir,
 }
 
 /// One peer under one kind of load.
@@ -264,7 +265,7 @@ certificates = [{{ cert = "{chain}", key = {{ file = "{key}" }} }}]
 [idp.main]
 issuer = "{issuer}"
 client_id = "{CLIENT_ID}"
-client_secret = "{CLIENT_SECRET}"
+client_secret = {{ file = "client_secret" }}
 access_token = {{ audience = ["apps"] }}
 [upstreams.app]
 targets = ["http://127.0.0.1:{upstream}"]
@@ -272,8 +273,11 @@ targets = ["http://127.0.0.1:{upstream}"]
 path = "/{{*rest}}"
 upstream = "app"
 auth = "any"
+[telemetry]
+access_log = {{ path = "off" }}
 "#
     );
+    fs::write(home.join("client_secret"), CLIENT_SECRET).unwrap();
     let config = home.join("gateway.toml");
     fs::write(&config, text).unwrap();
     let mut command = Command::new(target().join("release/tidegate"));
