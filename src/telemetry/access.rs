@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 
-use super::line::{escape, escape_bytes, plain};
+use super::line::{digits, escape, escape_bytes, number, plain};
 use super::writer::Writer;
 use super::{AccessSettings, Format, RequestId, Settings};
 use crate::clock::{Clock, Timestamp};
@@ -196,10 +196,13 @@ impl Access {
             bytes(line, "server.address", host);
         }
         if let Some(status) = self.status {
-            number(line, "http.response.status_code", status.as_u16());
+            name(line, "http.response.status_code");
+            number(line, u64::from(status.as_u16()));
         }
-        number(line, "http.response.body.size", self.bytes);
-        number(line, "duration_ms", Milliseconds(self.begun.elapsed()));
+        name(line, "http.response.body.size");
+        number(line, self.bytes);
+        name(line, "duration_ms");
+        write_millis(line, self.begun.elapsed());
         if let Some(route) = &self.route {
             text(line, "http.route", route);
         }
@@ -236,18 +239,16 @@ impl Access {
             escape_bytes(line, host);
         }
         escape_bytes(line, cut(self.uri.path().as_bytes(), MAX_PATH));
+        line.push(b' ');
         match self.status {
-            Some(status) => plain(line, format_args!(" {}", status.as_u16())),
-            None => line.extend_from_slice(b" -"),
+            Some(status) => number(line, u64::from(status.as_u16())),
+            None => line.push(b'-'),
         }
-        plain(
-            line,
-            format_args!(
-                " {} B in {} ms",
-                self.bytes,
-                Milliseconds(self.begun.elapsed())
-            ),
-        );
+        line.push(b' ');
+        number(line, self.bytes);
+        line.extend_from_slice(b" B in ");
+        write_millis(line, self.begun.elapsed());
+        line.extend_from_slice(b" ms");
         if let Some(subject) = &self.subject {
             line.extend_from_slice(b", by ");
             escape(line, subject);
@@ -314,11 +315,6 @@ fn bytes(line: &mut Vec<u8>, key: &str, value: &[u8]) {
     line.push(b'"');
 }
 
-fn number(line: &mut Vec<u8>, key: &str, value: impl std::fmt::Display) {
-    name(line, key);
-    plain(line, value);
-}
-
 fn cut(bytes: &[u8], at: usize) -> &[u8] {
     bytes.get(..at).unwrap_or(bytes)
 }
@@ -333,19 +329,38 @@ fn version(version: Version) -> &'static str {
     }
 }
 
-struct Milliseconds(Duration);
-
-impl std::fmt::Display for Milliseconds {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let micros = self.0.as_micros();
-        write!(f, "{}.{:03}", micros / 1000, micros % 1000)
-    }
+fn write_millis(line: &mut Vec<u8>, duration: Duration) {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    number(line, micros / 1000);
+    line.push(b'.');
+    digits(line, micros % 1000, 3);
 }
 
+/// RFC 3339. What comes before the second's fraction is rendered once a second.
 fn write_time(line: &mut Vec<u8>, at: Timestamp) {
-    let millis = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
-    plain(line, format_args!("{time:.3}"));
+    thread_local! {
+        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    let _ = SECOND.try_with(|second| {
+        let Ok(mut second) = second.try_borrow_mut() else {
+            return;
+        };
+        if second.0 != at.as_secs() {
+            *second = (at.as_secs(), rendered_second(at.as_secs()));
+        }
+        line.extend_from_slice(second.1.as_bytes());
+    });
+    line.push(b'.');
+    digits(line, at.as_millis() % 1000, 3);
+    line.push(b'Z');
+}
+
+fn rendered_second(second: u64) -> String {
+    let second = i64::try_from(second).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
+    let mut text = format!("{time:.0}");
+    text.truncate("2000-01-01T00:00:00".len());
+    text
 }
 
 #[cfg(test)]
