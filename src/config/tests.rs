@@ -103,7 +103,7 @@ fn the_smallest_configuration_has_the_promised_defaults() {
     );
     assert_eq!(config.session.idle_timeout, Duration::from_mins(30));
     assert_eq!(config.session.absolute_timeout, Duration::from_hours(12));
-    assert_eq!(config.session.refresh_before, Duration::from_secs(60));
+    assert_eq!(config.session.refresh_before, Duration::from_mins(1));
     assert_eq!(config.session.outage_grace, Duration::ZERO);
     assert!(
         config.session.revoke_refresh_token
@@ -268,9 +268,10 @@ fn the_configurations_that_are_shipped_load() {
         .lines()
         .skip_while(|line| !line.starts_with("#   version"))
         .take(14);
-    let smallest: String = reference
-        .map(|line| format!("{}\n", line.trim_start_matches("#   ")))
+    let lines: Vec<_> = reference
+        .map(|line| line.trim_start_matches("#   "))
         .collect();
+    let smallest = lines.join("\n");
     std::fs::write(dir.path().join("client_secret"), "hush").unwrap();
     Config::parse(
         &smallest,

@@ -266,7 +266,7 @@ fn warnings_let_pass_unless_strict() {
 fn a_file_that_may_not_be_read_is_77() {
     let place = Place::with(GOOD);
     let secret = place.path().join("client_secret");
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
     if fs::read(&secret).is_ok() {
         return; // the superuser may read anything
     }
