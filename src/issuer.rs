@@ -63,7 +63,7 @@ pub struct Settings {
     pub scopes: Vec<String>,
     /// Extra parameters of the authorization request.
     pub authorize_params: Vec<(String, String)>,
-    /// Where the provider's answer comes back to by default.
+    /// How many bytes of an answer are read at most.
     pub max_answer_bytes: usize,
     /// How long one call may take in all.
     pub call_timeout: Duration,

@@ -52,7 +52,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// The hash only finds; the whole text decides.
-    fn is(&self, text: &str) -> bool {
+    pub(super) fn is(&self, text: &str) -> bool {
         self.token.expose() == text
     }
 

@@ -8,6 +8,7 @@
     reason = "a test may fail by panicking, and is a long table at times"
 )]
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ mod fetching;
 mod id_tokens;
 mod key_sets;
 mod mint;
+mod properties;
 mod remembered;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -66,6 +68,14 @@ impl Scene {
 
     fn publish(&self, keys: Value) {
         *self.jwks.lock().unwrap() = Some(keys);
+    }
+
+    /// Sets the clock an hour back, as someone might who repairs it.
+    fn clock_back(&self) {
+        let Clock::Shifted(shift) = &self.clock else {
+            panic!("the scene's clock can be shifted");
+        };
+        shift.fetch_sub(3_600_000, Ordering::Relaxed);
     }
 
     fn fail(&self) {

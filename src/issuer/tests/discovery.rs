@@ -1,6 +1,7 @@
 //! Discovery: whose description is believed, and where its endpoints are called.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -124,6 +125,8 @@ fn endpoints_that_are_refused() {
             (json!(7), no_url),
             (json!(["https://idp.example.com/x"]), no_url),
             (json!("https://user:password@idp.example.com/x"), no_url),
+            (json!("https://user@idp.example.com/x"), no_url),
+            (json!("https://:password@idp.example.com/x"), no_url),
             (json!("https://idp.example.com/x#fragment"), no_url),
         ] {
             let mut said = said(&https());
@@ -238,6 +241,17 @@ async fn a_failure_is_not_repeated_at_once_and_heals() {
     server.answer(move |_| Reply::Json(200, document(&origin)));
     clock.advance(Duration::from_secs(1));
     issuer.metadata().await.unwrap();
+    assert_eq!(server.count(WELL_KNOWN), 2);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_lengthens_no_cool_down() {
+    let server = Server::start(|_| Reply::Text(503, String::new(), String::new())).await;
+    let shift = Arc::new(AtomicU64::new(3_600_000));
+    let issuer = issuer(server.settings(), Clock::Shifted(Arc::clone(&shift)));
+    assert!(issuer.metadata().await.is_err());
+    shift.store(0, Ordering::Relaxed);
+    assert!(issuer.metadata().await.is_err());
     assert_eq!(server.count(WELL_KNOWN), 2);
 }
 

@@ -179,6 +179,14 @@ async fn what_a_logout_s_answer_means() {
 }
 
 #[tokio::test]
+async fn a_way_back_that_is_none_is_never_reached() {
+    let (_server, issuer) = server_with(Reply::Text(302, String::new(), String::new())).await;
+    let hint = IdToken::new("a.b.c");
+    let ended = issuer.end_session(&hint, "not a URL", "s").await;
+    assert_eq!(ended.unwrap(), EndSession::AskPerson);
+}
+
+#[tokio::test]
 async fn no_token_is_in_a_url() {
     let (server, issuer) = server_with(Reply::Text(200, String::new(), String::new())).await;
     let hint = IdToken::new("a.b.c");

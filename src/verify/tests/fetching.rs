@@ -51,6 +51,17 @@ async fn a_thousand_unknown_keys_cost_one_fetch_in_half_a_minute() {
 }
 
 #[tokio::test]
+async fn a_clock_set_back_stops_no_fetch() {
+    let scene = Scene::new().await;
+    scene.clock.advance(3600 * SECOND);
+    let _ = scene.verify(&scene.unknown(0)).await;
+    assert_eq!(scene.fetches(), 2);
+    scene.clock_back();
+    let _ = scene.verify(&scene.unknown(0)).await;
+    assert_eq!(scene.fetches(), 3);
+}
+
+#[tokio::test]
 async fn a_new_key_is_known_at_its_first_token() {
     let scene = Scene::with(set(&[OTHER_RSA.jwk(json!({ "kid": "old" }))]), settings()).await;
     let old = scene

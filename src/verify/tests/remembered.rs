@@ -81,6 +81,45 @@ async fn a_key_that_comes_to_be_for_something_else_takes_its_tokens_along() {
     );
 }
 
+#[tokio::test]
+async fn a_key_under_another_name_takes_its_tokens_along() {
+    let scene = Scene::new().await;
+    let token = scene.draft().sign();
+    scene.verify(&token).await.unwrap();
+    scene.publish(set(&[RSA.jwk(json!({ "kid": "renamed", "alg": "RS256" }))]));
+    let renamed = scene.draft().header(json!({ "kid": "renamed" })).sign();
+    assert_eq!(reason(scene.verify(&renamed).await), "");
+    assert_eq!(
+        reason(scene.verify(&token).await),
+        "signed with an unknown key"
+    );
+}
+
+#[tokio::test]
+async fn a_token_from_a_clock_that_was_wrong_waits_for_its_time() {
+    let scene = Scene::new().await;
+    scene.clock.advance(3600 * SECOND);
+    let token = scene.draft().sign();
+    scene.verify(&token).await.unwrap();
+    scene.clock_back();
+    assert_eq!(reason(scene.verify(&token).await), "not valid yet");
+}
+
+/// Two texts may share a hash, so what is found is compared.
+#[test]
+fn a_hash_decides_nothing() {
+    let entry = entry("header.claims.signature", 2);
+    assert!(entry.is("header.claims.signature"));
+    for other in [
+        "header.claims.signaturf",
+        "header.claims.signatur",
+        "",
+        "Header.claims.signature",
+    ] {
+        assert!(!entry.is(other), "{other}");
+    }
+}
+
 fn entry(text: &str, until: u64) -> Entry {
     let expires = json!({ "exp": until });
     let (expires, window) = claims::times(
