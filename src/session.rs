@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,9 +20,13 @@ use crate::seal::Keyring;
 use crate::token::{AccessToken, Grant, IdToken, SessionHash, SessionId};
 use crate::verify::{IdClaims, Rendered, Verifier};
 
+mod answer;
+mod begin;
 mod end;
 mod entry;
+mod keep;
 mod pace;
+mod provider;
 mod record;
 mod refresh;
 mod revoke;
@@ -33,19 +36,16 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use end::Tokens;
-use entry::{ByFirstBytes, Entry, Name};
-use record::{Kept, Record};
+use entry::{ByFirstBytes, Entry};
+use provider::Provider;
 use refresh::Wish;
-use revoke::{Debts, Owed};
+use revoke::Debts;
+use store::Store;
 use store::disk::Disk;
 use store::memory::Memory;
-use store::{Change, Row, Store};
 
 /// How many sessions are looked for in the store at a time: a flood of cookies that name none must not hold up the rest.
 const LOADS_AT_ONCE: usize = 64;
-/// How many revocations are under way at a time, for each provider.
-const REVOCATIONS_AT_ONCE: usize = 16;
 
 /// What `[session]` and `[logout]` say.
 #[derive(Clone, Debug)]
@@ -266,16 +266,6 @@ impl fmt::Debug for Sessions {
     }
 }
 
-/// A provider, and how many calls it gets at once.
-#[derive(Debug)]
-struct Provider {
-    issuer: Arc<Issuer>,
-    swaps: Semaphore,
-    revocations: Semaphore,
-    /// That it is down was said in the log.
-    down: AtomicBool,
-}
-
 impl Sessions {
     /// Opens the store. Swaps, revocations and sweeps run on `background`.
     ///
@@ -309,15 +299,12 @@ impl Sessions {
         background: Handle,
     ) -> Arc<Self> {
         let swaps = settings.swaps_at_once;
-        let provider = |issuer: Arc<Issuer>| Provider {
-            issuer,
-            swaps: Semaphore::new(swaps),
-            revocations: Semaphore::new(REVOCATIONS_AT_ONCE),
-            down: AtomicBool::new(false),
-        };
-        let idps = idps
-            .into_iter()
-            .map(|issuer| (Arc::clone(&issuer.settings().name), provider(issuer)));
+        let idps = idps.into_iter().map(|issuer| {
+            (
+                Arc::clone(&issuer.settings().name),
+                Provider::new(issuer, swaps),
+            )
+        });
         Arc::new(Self {
             idps: idps.collect(),
             settings,
@@ -409,50 +396,6 @@ impl Sessions {
         begun.map_err(|source| interrupted("begin a session", source))?
     }
 
-    async fn begin_whole(self: &Arc<Self>, mut login: Login) -> Result<SessionId, StoreError> {
-        let now = self.clock.now();
-        let replaces = login.replaces.take();
-        let (idp, grant) = (Arc::clone(&login.idp), login.grant.clone());
-        let (absolute, every) = (self.settings.absolute_timeout, self.settings.refresh_every);
-        let record = Record::begin(login, now, absolute, every);
-        let sid = record.sid.clone();
-        let id = SessionId::random();
-        let hash = id.hash();
-        let row = record.row(&hash, &self.keys, now, self.settings.idle_timeout);
-        if let Err(error) = self.store.write(Change::Create(hash, row)).await {
-            self.owe(Owed::all_of(&idp, grant, &self.term()));
-            return Err(error);
-        }
-        let kept = Kept::Alive(Box::new(record));
-        if let Some(entry) = Entry::new(hash, kept, now, now, &self.settings) {
-            self.hot.insert(hash, Arc::new(entry));
-        }
-        if let Some(old) = replaces {
-            self.replace(&old, &idp, sid.as_deref()).await;
-        }
-        Ok(id)
-    }
-
-    /// Ends the session that a login replaces.
-    async fn replace(self: &Arc<Self>, old: &SessionId, idp: &str, sid: Option<&str>) {
-        let Ok(old) = self.find(old.hash()).await else {
-            return;
-        };
-        let same_there = old.state().record().is_some_and(|record| {
-            sid.is_some() && &*record.idp == idp && record.sid.as_deref() == sid
-        });
-        let tokens = if same_there {
-            Tokens::Spare
-        } else {
-            Tokens::Revoke
-        };
-        if let Some(burial) = self.close(&old, EndReason::Replaced, tokens) {
-            // A failure has been said, and is retried by itself.
-            let _ = self.bury(&old, &burial).await;
-            self.debts.wake();
-        }
-    }
-
     /// Ends a session: here first and durably, then its tokens are revoked at the provider, for which this waits a
     /// bounded time; what is not confirmed by then is owed. `None` when there was nothing to end.
     ///
@@ -482,63 +425,6 @@ impl Sessions {
         self.work.close();
         self.work.wait().await;
         self.save_activity(Duration::ZERO).await;
-    }
-
-    /// The session in memory, out of the store if need be.
-    async fn find(&self, hash: SessionHash) -> Result<Arc<Entry>, Error> {
-        if let Some(entry) = self.hot.get(&hash) {
-            return Ok(Arc::clone(entry.value()));
-        }
-        let permit = self.loads.acquire().await;
-        let row = self.store.load(hash).await.map_err(Error::Store)?;
-        drop(permit);
-        let row = row.ok_or(Error::Unknown)?;
-        let kept = self.unseal(&hash, &row).ok_or(Error::Unknown)?;
-        if let Kept::Over(tombstone) = &kept {
-            return Err(Error::Ended(tombstone.reason));
-        }
-        let now = self.clock.now();
-        let entry = Entry::new(hash, kept, row.seen, now, &self.settings).ok_or(Error::Unknown)?;
-        // Of two that looked at once, the first one's is everybody's.
-        let entry = self.hot.entry(hash).or_insert_with(|| Arc::new(entry));
-        Ok(Arc::clone(entry.value()))
-    }
-
-    fn unseal(&self, hash: &SessionHash, row: &Row) -> Option<Kept> {
-        let kept = Kept::open(row, hash, &self.keys);
-        if kept.is_none() {
-            tracing::warn!(session = %Name(hash), "a session in the store does not open: sealed with a key that is gone, or tampered with");
-        }
-        kept
-    }
-
-    /// The store has a newer writer, or the session has ended there: what it says counts.
-    async fn reread(self: &Arc<Self>, entry: &Arc<Entry>) {
-        let Ok(row) = self.store.load(entry.hash).await else {
-            return;
-        };
-        let kept = row.and_then(|row| self.unseal(&entry.hash, &row));
-        match kept {
-            Some(Kept::Alive(record)) => {
-                let mut state = entry.state();
-                if state.record().is_some_and(|r| r.fence <= record.fence) {
-                    state.kept = Kept::Alive(record);
-                    entry.publish(&state, &self.settings);
-                }
-            }
-            Some(Kept::Over(tombstone)) => {
-                entry.state().kept = Kept::Over(tombstone);
-                entry.close();
-            }
-            None => {
-                self.expire(entry, EndReason::SignedOut).await;
-            }
-        }
-    }
-
-    fn row(&self, entry: &Entry, record: &Record) -> Row {
-        let idle = self.settings.idle_timeout;
-        record.row(&entry.hash, &self.keys, entry.seen(), idle)
     }
 }
 

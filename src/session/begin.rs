@@ -1,0 +1,61 @@
+//! The beginning of a session, and the end of the one that it replaces.
+
+use std::sync::Arc;
+
+use super::end::Tokens;
+use super::entry::Entry;
+use super::record::{Kept, Record};
+use super::revoke::Owed;
+use super::store::Change;
+use super::{EndReason, Login, Sessions, StoreError};
+use crate::token::SessionId;
+
+impl Sessions {
+    /// A session that is durable, and its predecessor's end.
+    pub(super) async fn begin_whole(
+        self: &Arc<Self>,
+        mut login: Login,
+    ) -> Result<SessionId, StoreError> {
+        let now = self.clock.now();
+        let replaces = login.replaces.take();
+        let (idp, grant) = (Arc::clone(&login.idp), login.grant.clone());
+        let (absolute, every) = (self.settings.absolute_timeout, self.settings.refresh_every);
+        let record = Record::begin(login, now, absolute, every);
+        let sid = record.sid.clone();
+        let id = SessionId::random();
+        let hash = id.hash();
+        let row = record.row(&hash, &self.keys, now, self.settings.idle_timeout);
+        if let Err(error) = self.store.write(Change::Create(hash, row)).await {
+            self.owe(Owed::all_of(&idp, grant, &self.term()));
+            return Err(error);
+        }
+        let kept = Kept::Alive(Box::new(record));
+        if let Some(entry) = Entry::new(hash, kept, now, now, &self.settings) {
+            self.hot.insert(hash, Arc::new(entry));
+        }
+        if let Some(old) = replaces {
+            self.replace(&old, &idp, sid.as_deref()).await;
+        }
+        Ok(id)
+    }
+
+    /// Ends the session that a login replaces.
+    async fn replace(self: &Arc<Self>, old: &SessionId, idp: &str, sid: Option<&str>) {
+        let Ok(old) = self.find(old.hash()).await else {
+            return;
+        };
+        let same_there = old.state().record().is_some_and(|record| {
+            sid.is_some() && &*record.idp == idp && record.sid.as_deref() == sid
+        });
+        let tokens = if same_there {
+            Tokens::Spare
+        } else {
+            Tokens::Revoke
+        };
+        if let Some(burial) = self.close(&old, EndReason::Replaced, tokens) {
+            // A failure has been said, and is retried by itself.
+            let _ = self.bury(&old, &burial).await;
+            self.debts.wake();
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A provider as sessions see it: so many calls at once, and one log line when it goes and when it comes back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Semaphore;
+
+use crate::issuer::Issuer;
+
+/// How many revocations are under way at a time, for each provider.
+const REVOCATIONS_AT_ONCE: usize = 16;
+
+/// A provider, and how many calls it gets at once.
+#[derive(Debug)]
+pub(super) struct Provider {
+    pub(super) issuer: Arc<Issuer>,
+    pub(super) swaps: Semaphore,
+    pub(super) revocations: Semaphore,
+    /// That it is down was said in the log.
+    down: AtomicBool,
+}
+
+impl Provider {
+    pub(super) fn new(issuer: Arc<Issuer>, swaps_at_once: usize) -> Self {
+        Self {
+            issuer,
+            swaps: Semaphore::new(swaps_at_once),
+            revocations: Semaphore::new(REVOCATIONS_AT_ONCE),
+            down: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn is_up(&self) {
+        if self.down.swap(false, Ordering::Relaxed) {
+            tracing::info!(idp = %self.issuer.settings().name, "the identity provider answers again");
+        }
+    }
+
+    /// One line when it goes, not one for each session.
+    pub(super) fn is_down(&self, reason: &str) {
+        if !self.down.swap(true, Ordering::Relaxed) {
+            tracing::warn!(idp = %self.issuer.settings().name, reason,
+                "the identity provider is not available: sessions live until their access token ends");
+        }
+    }
+
+    pub(super) fn alarm(&self, error: &str) {
+        if !self.down.swap(true, Ordering::Relaxed) {
+            tracing::error!(idp = %self.issuer.settings().name, error,
+                "the identity provider refuses this gateway's client: check client_id, client_secret and client_auth");
+        }
+    }
+}
