@@ -112,7 +112,7 @@ fn times(section: &mut Section<'_>) -> Times {
         absolute: read(&absolute, Duration::from_hours(12)).unwrap_or(Duration::MAX),
         refresh_before: read(&before, Duration::from_mins(1)).unwrap_or_default(),
         refresh_every: read(&every, Duration::from_mins(5)).unwrap_or_default(),
-        outage_grace: section.or("outage_grace", Duration::ZERO, duration),
+        outage_grace: section.or("outage_grace", Duration::ZERO, outage_grace),
     };
     let limit = times.absolute;
     let no_longer = |what: &Option<Field<'_>>, is: Duration| {
@@ -127,6 +127,16 @@ fn times(section: &mut Section<'_>) -> Times {
     no_longer(&before, times.refresh_before);
     no_longer(&every, times.refresh_every);
     times
+}
+
+/// What is past its end is refused on every request, so a grace would do nothing.
+fn outage_grace(field: &Field<'_>) -> Option<Duration> {
+    let grace = duration(field)?;
+    if grace > Duration::ZERO {
+        field.reader.tell(not_yet(&field.node.place, &field.path));
+        return None;
+    }
+    Some(grace)
 }
 
 fn max_per_user(field: &Field<'_>) -> Option<()> {
