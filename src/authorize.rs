@@ -126,3 +126,6 @@ fn holds_but_for_scope(rule: &Rule, method: &Method, verified: &Verified) -> boo
     let methods = rule.methods.is_empty() || rule.methods.contains(method);
     group && methods
 }
+
+#[cfg(test)]
+mod tests;
