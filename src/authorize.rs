@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method};
+use http::header::{HOST, ORIGIN, UPGRADE};
+use http::{HeaderMap, HeaderValue, Method};
 
 use crate::route::{Access, Route, Rule};
 use crate::session::Live;
@@ -55,6 +56,9 @@ pub enum Error {
     /// 403: an unsafe method with a cookie, without the header that a cross-site form can't send.
     #[error("the X-CSRF header is missing")]
     Csrf,
+    /// 403: a WebSocket that a page of another origin opens with the person's cookie.
+    #[error("a WebSocket of another origin")]
+    CrossOrigin,
 }
 
 /// Decides. A route without rules lets every verified caller pass; one with rules needs one that holds as a whole.
@@ -84,6 +88,9 @@ pub fn authorize(
         {
             return Err(Error::Csrf);
         }
+        if id.session.is_some() && is_foreign_websocket(headers) {
+            return Err(Error::CrossOrigin);
+        }
         check_rules(&route.rules, method, &id.verified)?;
     }
     Ok(Permit {
@@ -95,6 +102,31 @@ pub fn authorize(
 /// A custom header can't be sent cross-site without a CORS preflight, which no route of ours answers with leave.
 fn asserts_same_origin(headers: &HeaderMap) -> bool {
     headers.get("x-csrf").is_some_and(|value| value == "1")
+}
+
+/// Browsers hold no page back from opening a WebSocket anywhere, and send a sibling host's `SameSite` cookies along: only
+/// `Origin` tells (RFC 6455 section 10.2). A program that sends none has no page that could abuse it.
+fn is_foreign_websocket(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(UPGRADE) {
+        return false;
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let own = |origin: &HeaderValue| {
+        let origin = origin.to_str().ok();
+        let authority = origin.and_then(|origin| origin.split_once("://"));
+        let (Some((scheme, authority)), Some(host)) = (authority, host) else {
+            return false;
+        };
+        let default = if scheme == "https" { ":443" } else { ":80" };
+        let bare = |authority: &str| {
+            authority
+                .strip_suffix(default)
+                .unwrap_or(authority)
+                .to_ascii_lowercase()
+        };
+        bare(authority) == bare(host)
+    };
+    !headers.get_all(ORIGIN).iter().all(own)
 }
 
 fn check_rules(rules: &[Rule], method: &Method, verified: &Verified) -> Result<(), Error> {

@@ -130,6 +130,47 @@ fn any_rule_is_enough_but_it_must_hold_as_a_whole() {
 }
 
 #[test]
+fn a_websocket_with_a_cookie_is_opened_by_our_own_pages_only() {
+    let ask = |host: &'static str, origin: Option<&'static str>| {
+        let mut headers = HeaderMap::new();
+        headers.insert("host", HeaderValue::from_static(host));
+        headers.insert("upgrade", HeaderValue::from_static("websocket"));
+        if let Some(origin) = origin {
+            headers.insert("origin", HeaderValue::from_static(origin));
+        }
+        headers
+    };
+    let table = [
+        ("apps.example.com", Some("https://apps.example.com"), true),
+        (
+            "Apps.example.com:443",
+            Some("https://apps.example.com"),
+            true,
+        ),
+        ("localhost:8443", Some("https://localhost:8443"), true),
+        ("apps.example.com", None, true),
+        ("apps.example.com", Some("https://other.example.com"), false),
+        ("localhost:8443", Some("https://localhost:9443"), false),
+        (
+            "apps.example.com",
+            Some("https://apps.example.com.evil.example"),
+            false,
+        ),
+        ("apps.example.com", Some("null"), false),
+        ("apps.example.com", Some(""), false),
+    ];
+    let route = route(Access::Any, Vec::new());
+    for (host, origin, opens) in table {
+        let headers = ask(host, origin);
+        let decided = authorize(&route, &Method::GET, &headers, Some(session(&[], &[])));
+        let expected = (!opens).then_some(Error::CrossOrigin);
+        assert_eq!(decided.err(), expected, "{host} {origin:?}");
+        let bearer = authorize(&route, &Method::GET, &headers, Some(bearer(&[], &[])));
+        assert!(bearer.is_ok(), "{host} {origin:?}");
+    }
+}
+
+#[test]
 fn unsafe_methods_with_a_cookie_need_the_header_where_the_route_asks_for_it() {
     let mut asking = route(Access::Any, Vec::new());
     if let Some(route) = Arc::get_mut(&mut asking) {

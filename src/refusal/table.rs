@@ -132,11 +132,7 @@ pub(super) fn row(refusal: &Refusal) -> Row {
             "too_large",
             "What was sent is too large.",
         ),
-        Refusal::CrossSite => Row::new(
-            StatusCode::FORBIDDEN,
-            "cross_site",
-            "This request came from another site, so it was not carried out.",
-        ),
+        Refusal::CrossSite => cross_site(),
         Refusal::NoCsrfHeader => no_csrf_header(),
         Refusal::Internal => Row::new(
             StatusCode::INTERNAL_SERVER_ERROR,
@@ -309,7 +305,16 @@ fn of_authorize(error: &authorize::Error) -> Row {
         )
         .way(Way::SwitchPerson),
         authorize::Error::Csrf => no_csrf_header(),
+        authorize::Error::CrossOrigin => cross_site(),
     }
+}
+
+fn cross_site() -> Row {
+    Row::new(
+        StatusCode::FORBIDDEN,
+        "cross_site",
+        "This request came from another site, so it was not carried out.",
+    )
 }
 
 fn no_csrf_header() -> Row {

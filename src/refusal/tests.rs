@@ -194,6 +194,12 @@ fn table() -> Vec<(Refusal, u16, u16, bool)> {
         ),
         (Refusal::Authorize(authorize::Error::Csrf), 403, 403, false),
         (
+            Refusal::Authorize(authorize::Error::CrossOrigin),
+            403,
+            403,
+            false,
+        ),
+        (
             Refusal::Forward(forward::Error::TooLong {
                 upstream: "x".into(),
             }),
