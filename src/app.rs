@@ -93,11 +93,15 @@ async fn stop_signal() -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            // Left to itself it would end the process in the middle of its requests.
+            _ = hangup.recv() => tracing::warn!("SIGHUP: reloading is not supported by this version yet; going on as before"),
+        }
     }
-    Ok(())
 }
 
 /// A gateway at work.

@@ -74,7 +74,13 @@ impl<H: Handler> Common<H> {
         let Some(tls) = &self.tls else {
             return self.http1(stream, peer).await;
         };
-        match timeout(self.limits.handshake, tls.accept(stream)).await {
+        let handshake = timeout(self.limits.handshake, tls.accept(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            // Nothing has been asked for yet: a peer that says nothing holds up no restart.
+            () = self.draining.begun() => return,
+        };
+        match shaken {
             // In a box, for it is large and moves through several states of this task, each with room for it.
             Ok(Ok(stream)) => self.secured(Box::new(stream), peer).await,
             Ok(Err(error)) => tracing::debug!(%error, peer = %peer.addr, "no TLS handshake"),

@@ -53,6 +53,15 @@ impl Draining {
         self.told.notify_waiters();
     }
 
+    /// Waits for it to begin.
+    pub(super) async fn begun(&self) {
+        let mut told = std::pin::pin!(self.told.notified());
+        told.as_mut().enable();
+        if !self.has_begun() {
+            told.await;
+        }
+    }
+
     fn has_begun(&self) -> bool {
         self.begun.load(Ordering::SeqCst)
     }

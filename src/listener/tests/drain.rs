@@ -1,6 +1,9 @@
 //! Draining: what has begun is finished, what has not is closed, and nothing new is taken.
 
+use tempfile::TempDir;
+
 use super::*;
+use crate::tls;
 
 async fn over(serving: JoinHandle<()>) {
     timeout(PATIENCE, serving).await.unwrap().unwrap();
@@ -40,6 +43,23 @@ async fn idle_connections_are_closed_at_once() {
     assert_eq!(rest_of(&mut fresh).await, "");
     assert_eq!(rest_of(&mut used).await, "");
     over(served.serving).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_has_not_even_shaken_hands_holds_nothing_up() {
+    let dir = TempDir::new().unwrap();
+    let certificate = tls::Certificate::for_localhost(dir.path()).unwrap();
+    let config = tls::server_config(vec![certificate], tls::MinVersion::Tls12).unwrap();
+    let mut served = serve(Protocol::Https(config), Limits::default());
+    let _silent = served.connect().await;
+    // What came later and was answered shows that the silent one has been accepted.
+    let mut loud = served.connect().await;
+    loud.write_all(b"no handshake at all").await.unwrap();
+    let _ = loud.read_to_end(&mut Vec::new()).await;
+    // The handshake's deadline is as long as this patience: only the drain can end it sooner.
+    served.drain.cancel();
+    let ended = timeout(PATIENCE / 2, &mut served.serving).await;
+    ended.unwrap().unwrap();
 }
 
 #[tokio::test]
