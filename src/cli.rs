@@ -38,6 +38,10 @@ pub fn run(
     };
     match &arguments.command {
         Command::Run(options) => serve(&arguments.global, &options.set, &mut terminal),
+        Command::Demo(_) if arguments.global.config.is_some() => {
+            terminal.complain("error: the demo takes no configuration file: leave --config and TIDEGATE_CONFIG out\n");
+            Exit::Usage
+        }
         Command::Demo(options) => show(options, &mut terminal),
         Command::Check(options) => check::check(&arguments.global, options, &mut terminal),
         Command::Version { format } => version(*format, &mut terminal),

@@ -1,5 +1,7 @@
 //! From a file, the environment and the command line to a [`Config`], or to all that is wrong with them.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::overlay::{Environment, Overlay, unreadable};
@@ -19,13 +21,30 @@ pub struct Checked {
     pub warnings: Problems,
 }
 
+/// Far more than anybody writes; a device that never ends is read no further.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+fn read_bounded(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(file)?
+        .take(LARGEST + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it has more than 4 MiB",
+        ));
+    }
+    Ok(text)
+}
+
 impl Config {
     /// Reads `file` with `overlay` on top.
     ///
     /// # Errors
     /// All that is wrong, at once.
     pub fn load(file: &Path, overlay: &Overlay) -> Result<Checked, Problems> {
-        match std::fs::read_to_string(file) {
+        match read_bounded(file) {
             Ok(text) => Self::parse(&text, file, overlay),
             Err(error) => {
                 let name = file.display().to_string();

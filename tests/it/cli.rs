@@ -351,13 +351,14 @@ fn run_serves_leaves_a_line_for_each_request_and_stops_when_told() {
         .find(|line| line.contains("tidegate::access"))
         .unwrap();
     let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    let tell = |signal: &str| {
+        let told = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(told.success());
+    };
+    // A reload that is not there yet must not end what is running.
+    tell("-HUP");
+    assert!(request(port, "/public").starts_with("HTTP/1.1 502"));
+    tell("-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["url.path"], "/public");
@@ -366,7 +367,7 @@ fn run_serves_leaves_a_line_for_each_request_and_stops_when_told() {
 }
 
 /// Waits until someone listens, then asks and hears the answer out.
-fn request(port: u16, path: &str) {
+fn request(port: u16, path: &str) -> String {
     use std::io::{Read, Write};
     let mut tries = 0;
     let mut stream = loop {
@@ -379,5 +380,25 @@ fn request(port: u16, path: &str) {
     };
     let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
-    stream.read_to_end(&mut Vec::new()).unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn the_demo_takes_no_configuration() {
+    let place = Place::with(GOOD);
+    let answer = place.tidegate(&["demo", "-c", "gateway.toml"]);
+    assert_eq!(answer.code, Some(2), "{}", answer.err);
+    assert!(
+        answer.err.contains("takes no configuration"),
+        "{}",
+        answer.err
+    );
+}
+
+#[test]
+fn a_configuration_without_an_end_is_read_no_further() {
+    let answer = Place::with(GOOD).tidegate(&["check", "-c", "/dev/zero"]);
+    assert_eq!(answer.code, Some(78), "{}", answer.err);
 }
