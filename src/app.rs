@@ -242,12 +242,12 @@ struct Parts {
 impl Parts {
     fn build(config: &Config, clock: Clock, background: Handle) -> Result<Self, Error> {
         let keys = keys::open(&config.encryption_keys)?;
-        let idp_tls = tls::client_config(None)?;
+        let platform = tls::client_config(None)?;
         let idps: Vec<_> = config
             .idps
             .iter()
             .map(|idp| {
-                let issuer = Issuer::new(idp.issuer.clone(), Arc::clone(&idp_tls), clock.clone());
+                let issuer = Issuer::new(idp.issuer.clone(), Arc::clone(&platform), clock.clone());
                 (Arc::new(issuer), idp.access_token.clone())
             })
             .collect();
@@ -294,7 +294,7 @@ impl Parts {
             verifier,
             sessions,
             forward: Arc::new(config.forward.clone()),
-            upstreams: upstreams(config)?,
+            upstreams: upstreams(config, &platform)?,
         })
     }
 }
@@ -319,13 +319,20 @@ fn endpoint_settings(config: &Config, site: Arc<Site>) -> endpoint::Settings {
     }
 }
 
-fn upstreams(config: &Config) -> Result<HashMap<Arc<str>, Arc<Upstream>>, tls::Error> {
+/// `platform` verifies the upstreams that name no `ca` of their own.
+fn upstreams(
+    config: &Config,
+    platform: &Arc<rustls::ClientConfig>,
+) -> Result<HashMap<Arc<str>, Arc<Upstream>>, tls::Error> {
     let built = config.upstreams.iter().map(|upstream| {
         let connect = connect::Settings {
             connect_timeout: upstream.connect_timeout,
             response_timeout: upstream.request_timeout,
             idle_timeout: UPSTREAM_IDLE,
-            tls: tls::client_config(upstream.ca.as_deref())?,
+            tls: match upstream.ca.as_deref() {
+                Some(ca) => tls::client_config(Some(ca))?,
+                None => Arc::clone(platform),
+            },
             server_name: upstream.server_name.clone(),
         };
         let name = Arc::clone(&upstream.name);
