@@ -425,6 +425,7 @@ impl Sessions {
         self.work.close();
         self.work.wait().await;
         self.save_activity(Duration::ZERO).await;
+        self.let_debts_go().await;
     }
 }
 

@@ -23,7 +23,7 @@ impl Sessions {
         let permit = self.loads.acquire().await;
         let row = self.store.load(hash).await.map_err(Error::Store)?;
         drop(permit);
-        let row = row.ok_or(Error::Unknown)?;
+        let row = row.ok_or(Error::Unknown)?.row;
         let kept = self.unseal(&hash, &row).ok_or(Error::Unknown)?;
         if let Kept::Over(tombstone) = &kept {
             return Err(Error::Ended(tombstone.reason));
@@ -48,7 +48,7 @@ impl Sessions {
         let Ok(row) = self.store.load(entry.hash).await else {
             return;
         };
-        let kept = row.and_then(|row| self.unseal(&entry.hash, &row));
+        let kept = row.and_then(|found| self.unseal(&entry.hash, &found.row));
         match kept {
             Some(Kept::Alive(record)) => {
                 let mut state = entry.state();

@@ -92,6 +92,7 @@ pub(super) struct Tombstone {
     sid: Option<Arc<str>>,
     absolute_deadline: Timestamp,
     fence: u64,
+    generation: u64,
 }
 
 /// What the store has under a session's key.
@@ -236,6 +237,7 @@ impl Record {
             sid: self.sid.clone(),
             absolute_deadline: self.absolute_deadline,
             fence: self.fence,
+            generation: self.generation,
         }
     }
 
@@ -249,9 +251,11 @@ impl Record {
     ) -> Row {
         Row {
             fence: self.fence,
+            generation: self.generation,
             ended: false,
             seen,
             deadline: self.deadline(seen, idle),
+            expires: self.absolute_deadline + TOMBSTONE_LINGERS,
             subject: Some(Index::subject(&self.idp, &self.subject)),
             sid: self.sid.as_deref().map(|sid| Index::sid(&self.idp, sid)),
             sealed: seal(self, id, keys),
@@ -275,11 +279,14 @@ impl Tombstone {
 
     /// As the store keeps it: found by its key only.
     pub(super) fn row(&self, id: &SessionHash, keys: &Keyring) -> Row {
+        let forgotten = self.absolute_deadline.max(self.at) + TOMBSTONE_LINGERS;
         Row {
             fence: self.fence,
+            generation: self.generation,
             ended: true,
             seen: self.at,
-            deadline: self.absolute_deadline.max(self.at) + TOMBSTONE_LINGERS,
+            deadline: forgotten,
+            expires: forgotten,
             subject: None,
             sid: None,
             sealed: seal(self, id, keys),

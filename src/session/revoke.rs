@@ -15,6 +15,11 @@ use crate::issuer::{self, Revocable, Salvage};
 use crate::seal::{Keyring, Purpose};
 use crate::token::{AccessToken, Grant, RefreshToken};
 
+/// A process that has not touched what it owes for so long after the next try was due is gone: another takes it up.
+const HOLD: Duration = Duration::from_secs(30);
+/// How many revocations of other processes are taken up at a time.
+const CLAIMS: usize = 256;
+
 /// A token that is owed to a provider's revocation endpoint (RFC 7009).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Owed {
@@ -110,13 +115,15 @@ impl Owed {
         }
     }
 
-    /// As the store keeps it.
+    /// As the store keeps it, held by this process.
     pub(super) fn debt(&self, keys: &Keyring) -> Debt {
         let mut plain = Zeroizing::new(Vec::new());
         let written = serde_json::to_writer(&mut *plain, self);
         debug_assert!(written.is_ok(), "what is owed is always JSON");
         Debt {
             id: self.id,
+            held_until: self.next + HOLD,
+            expires: self.until,
             sealed: keys.seal(Purpose::Owed, &self.id.0, &plain),
         }
     }
@@ -223,13 +230,23 @@ impl Debts {
         Some(slot.owed.clone())
     }
 
-    fn put_off(&self, id: DebtId, now: Timestamp, asked: Option<Duration>) {
-        if let Some(slot) = self.open().get_mut(&id) {
-            slot.busy = false;
-            slot.owed.tries = slot.owed.tries.saturating_add(1);
-            let share = f64::from(id.0.first().copied().unwrap_or_default()) / 255.0;
-            slot.owed.next = now + pace::backoff(slot.owed.tries, asked, share);
-        }
+    /// Tells when the next try is due.
+    fn put_off(&self, id: DebtId, now: Timestamp, asked: Option<Duration>) -> Timestamp {
+        let mut open = self.open();
+        let Some(slot) = open.get_mut(&id) else {
+            return now;
+        };
+        slot.busy = false;
+        slot.owed.tries = slot.owed.tries.saturating_add(1);
+        let share = f64::from(id.0.first().copied().unwrap_or_default()) / 255.0;
+        slot.owed.next = now + pace::backoff(slot.owed.tries, asked, share);
+        slot.owed.next
+    }
+
+    fn held(&self) -> Vec<DebtId> {
+        let open = self.open();
+        let held = open.values().filter(|slot| slot.saved);
+        held.map(|slot| slot.owed.id).collect()
     }
 
     fn strike(&self, id: DebtId) {
@@ -281,9 +298,10 @@ impl Sessions {
         Ok(())
     }
 
-    /// Takes up what an earlier process still owed.
-    pub(super) async fn load_debts(&self) -> Result<(), StoreError> {
-        let debts = self.store.debts().await?;
+    /// Takes up what a process that is gone still owed.
+    pub(super) async fn claim_debts(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let debts = self.store.claim_debts(now, now + HOLD, CLAIMS).await?;
         let owed: Vec<_> = debts
             .iter()
             .filter_map(|debt| Owed::open(debt, &self.keys))
@@ -291,7 +309,7 @@ impl Sessions {
         if owed.len() < debts.len() {
             tracing::warn!(
                 lost = debts.len() - owed.len(),
-                "owed revocations were sealed with a key that is gone"
+                "owed revocations were sealed with a key that this gateway does not have"
             );
         }
         let ids: Vec<_> = owed.iter().map(|owed| owed.id).collect();
@@ -300,12 +318,33 @@ impl Sessions {
         Ok(())
     }
 
+    /// Leaves what is owed to whoever comes next.
+    pub(super) async fn let_debts_go(&self) {
+        let held = self.debts.held();
+        if held.is_empty() {
+            return;
+        }
+        let change = Change::Hold(held, Timestamp::default());
+        if let Err(error) = self.store.write(change).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "owed revocations can't be handed on now: they will be taken up a little later"
+            );
+        }
+    }
+
     /// Tries what is due, each by itself: a provider that hangs holds up no other.
     pub(super) async fn pay_debts(self: &Arc<Self>) {
         if let Err(error) = self.save_debts().await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
                 "owed revocations can't be saved: they stay owed in memory"
+            );
+        }
+        if let Err(error) = self.claim_debts().await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "owed revocations can't be read"
             );
         }
         for id in self.debts.due(self.clock.now()) {
@@ -340,11 +379,16 @@ impl Sessions {
             Err(error) => {
                 tracing::warn!(idp = %owed.idp, refresh_token = owed.is_refresh(), tries = owed.tries + 1,
                     error = &error as &dyn std::error::Error, "a revocation stays owed");
-                self.debts
-                    .put_off(id, self.clock.now(), asked_to_wait(&error));
+                self.put_off(id, asked_to_wait(&error)).await;
                 Revocation::Owed
             }
         }
+    }
+
+    async fn put_off(&self, id: DebtId, asked: Option<Duration>) {
+        let next = self.debts.put_off(id, self.clock.now(), asked);
+        // If that fails, another process may try too, which does no harm.
+        let _ = self.store.write(Change::Hold(vec![id], next + HOLD)).await;
     }
 
     async fn give_up(&self, owed: &Owed) {

@@ -2,11 +2,14 @@
 //! what is owed to the providers.
 //!
 //! A store holds nothing that opens a session: its keys are hashes, its values are sealed. Times are readable, so that
-//! what has expired can be found without opening it.
+//! what has expired can be found without opening it. A store that several processes share also says what the others
+//! change ([`news`]), and lets one of them at a time swap a session or keep house.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -16,9 +19,12 @@ use crate::token::SessionHash;
 
 pub(super) mod disk;
 pub(super) mod memory;
+pub(super) mod news;
 
 #[cfg(test)]
 pub(super) mod tests;
+
+use news::News;
 
 /// What a store will answer.
 pub(super) type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
@@ -27,22 +33,51 @@ pub(super) type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> +
 /// the answers are waited for.
 pub(super) trait Store: fmt::Debug + Send + Sync {
     /// The row under a key.
-    fn load(&self, id: SessionHash) -> Answer<Option<Row>>;
+    fn load(&self, id: SessionHash) -> Answer<Option<Found>>;
     /// Makes a change; durable when it is answered.
     fn write(&self, change: Change) -> Answer<Written>;
-    /// Rows whose deadline has passed, the oldest first.
+    /// Rows whose deadline has passed, the oldest first. A store that forgets tombstones by itself does not name them.
     fn due(&self, now: Timestamp, limit: usize) -> Answer<Vec<Due>>;
     /// The sessions of a user or of a session at a provider.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "a logout that names a user or a sid, not a cookie, looks here"
-        )
-    )]
     fn find(&self, index: Index) -> Answer<Vec<SessionHash>>;
-    /// All that is owed.
-    fn debts(&self) -> Answer<Vec<Debt>>;
+    /// What is owed and no living process works on: it is the caller's from now on, held until `until`.
+    fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>>;
+    /// How much there is.
+    fn census(&self) -> Answer<Census>;
+    /// What the other processes do, where there are others; nothing where the store is this process's own.
+    fn shared(&self) -> Option<Shared> {
+        None
+    }
+    /// Whether it is for this process to sweep what has expired: of the processes that share a store, one at a time does.
+    fn keeps_house(&self) -> Answer<bool> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
+}
+
+/// What a process knows of the others that share its store.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    /// What they change.
+    pub(super) news: Arc<News>,
+    /// How long the lease of a swap lives unless it is renewed ([`Change::Renew`]).
+    pub(super) lease: Duration,
+}
+
+/// How much a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Census {
+    /// Sessions that have not ended.
+    pub(super) alive: u64,
+    /// Revocations that are owed.
+    pub(super) owed: u64,
+}
+
+/// A row as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) row: Row,
+    /// Another process holds the lease of a swap that is under way.
+    pub(super) held: bool,
 }
 
 /// A session or its tombstone, as a store sees it.
@@ -50,12 +85,16 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
 pub(super) struct Row {
     /// The number that a later writer must not undercut.
     pub(super) fence: u64,
+    /// Which tokens it holds: up by one at every swap.
+    pub(super) generation: u64,
     /// Whether it is a tombstone.
     pub(super) ended: bool,
     /// The last activity known to the store.
     pub(super) seen: Timestamp,
     /// When it is due for the sweep.
     pub(super) deadline: Timestamp,
+    /// When nobody will ask for it any more: a store may forget it by itself then.
+    pub(super) expires: Timestamp,
     /// Under which user it is found.
     pub(super) subject: Option<Index>,
     /// Under which session of the provider it is found.
@@ -115,6 +154,10 @@ pub(super) struct DebtId(pub(super) [u8; 16]);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Debt {
     pub(super) id: DebtId,
+    /// Until then the process that wrote or claimed it works on it.
+    pub(super) held_until: Timestamp,
+    /// When it is no longer worth paying: a store may forget it by itself then.
+    pub(super) expires: Timestamp,
     pub(super) sealed: Vec<u8>,
 }
 
@@ -123,9 +166,12 @@ pub(super) struct Debt {
 pub(super) enum Change {
     /// A session that was not there.
     Create(SessionHash, Row),
-    /// A swap begins: refused unless its fence is newer than the stored one, so that one of two wins.
+    /// A swap begins, and its lease with it. Refused unless its fence is newer than the stored one, the tokens are not
+    /// older than those that are stored, and nobody else holds the lease: one of two wins.
     Mark(SessionHash, Row),
-    /// What a swap brought: refused when another has begun since.
+    /// The swap goes on: its lease lives longer. Refused when it was lost.
+    Renew(SessionHash, u64),
+    /// What a swap brought, and the end of its lease: refused when another has begun since.
     Save(SessionHash, Row),
     /// Activity.
     Touch {
@@ -149,6 +195,8 @@ pub(super) enum Change {
     Forget(Vec<SessionHash>),
     /// More is owed.
     Owe(Vec<Debt>),
+    /// Who works on what is owed goes on until then.
+    Hold(Vec<DebtId>, Timestamp),
     /// No longer owed.
     Paid(Vec<DebtId>),
 }
@@ -173,17 +221,35 @@ pub(super) enum Writer {
     Ends,
 }
 
+/// What the rule looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) fence: u64,
+    pub(super) generation: u64,
+    pub(super) ended: bool,
+}
+
+impl Row {
+    pub(super) const fn stamp(&self) -> Stamp {
+        Stamp {
+            fence: self.fence,
+            generation: self.generation,
+            ended: self.ended,
+        }
+    }
+}
+
 impl Writer {
-    /// Whether a row with this fence may take the place of what is stored.
-    pub(super) fn may_replace(self, stored: Option<(u64, bool)>, fence: u64) -> bool {
-        let Some((stored, ended)) = stored else {
+    /// Whether a row may take the place of what is stored.
+    pub(super) fn may_replace(self, stored: Option<Stamp>, new: Stamp) -> bool {
+        let Some(stored) = stored else {
             return false;
         };
         let fenced = match self {
-            Self::Marks => fence > stored,
-            Self::Saves => fence >= stored,
+            Self::Marks => new.fence > stored.fence && new.generation >= stored.generation,
+            Self::Saves => (new.fence, new.generation) >= (stored.fence, stored.generation),
             Self::Ends => true,
         };
-        fenced && !ended
+        fenced && !stored.ended
     }
 }

@@ -23,13 +23,6 @@ const QUIET: Duration = Duration::from_mins(10);
 impl Sessions {
     /// Retries owed revocations and sweeps what has expired; runs until the process ends.
     pub async fn keep_house(self: Arc<Self>) {
-        while let Err(error) = self.load_debts().await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "owed revocations can't be read"
-            );
-            tokio::time::sleep(TICK).await;
-        }
         for tick in 0_u32.. {
             self.pay_debts().await;
             if tick.is_multiple_of(SWEEP_TICKS) {

@@ -32,7 +32,9 @@ fn open(version: u8, body: &serde_json::Value) -> Option<Kept> {
     plain.extend_from_slice(body.to_string().as_bytes());
     let row = Row {
         fence: 3,
+        generation: 0,
         ended: false,
+        expires: Timestamp::default(),
         seen: Timestamp::default(),
         deadline: Timestamp::default(),
         subject: None,

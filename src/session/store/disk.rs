@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Answer, Change, Debt, Due, Index, Row, Store, Written};
+use super::{Answer, Census, Change, Debt, Due, Found, Index, Store, Written};
 use crate::clock::{Clock, Timestamp};
 use crate::session::StoreError;
 use crate::token::SessionHash;
@@ -140,8 +140,11 @@ fn answer(answers: Vec<oneshot::Sender<Result<Written, StoreError>>>, written: W
 type WrittenAll = Result<Vec<Written>, file::Error>;
 
 impl Store for Disk {
-    fn load(&self, id: SessionHash) -> Answer<Option<Row>> {
-        self.read(move |transaction| tables::load(transaction, id))
+    fn load(&self, id: SessionHash) -> Answer<Option<Found>> {
+        self.read(move |transaction| {
+            let row = tables::load(transaction, id)?;
+            Ok(row.map(|row| Found { row, held: false }))
+        })
     }
 
     fn write(&self, change: Change) -> Answer<Written> {
@@ -161,8 +164,27 @@ impl Store for Disk {
         self.read(move |transaction| tables::find(transaction, index))
     }
 
-    fn debts(&self) -> Answer<Vec<Debt>> {
-        self.read(tables::debts)
+    fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {
+        let free = self.read(move |transaction| tables::free_debts(transaction, now, limit));
+        let jobs = self.writer.as_ref().map(|writer| writer.jobs.clone());
+        Box::pin(async move {
+            let mut debts = free.await?;
+            if debts.is_empty() {
+                return Ok(debts);
+            }
+            let (answer, written) = oneshot::channel();
+            let change = Change::Hold(debts.iter().map(|debt| debt.id).collect(), until);
+            if let Some(jobs) = jobs {
+                let _ = jobs.send(Job { change, answer });
+            }
+            written.await.map_err(|source| failed(WRITE, source))??;
+            debts.iter_mut().for_each(|debt| debt.held_until = until);
+            Ok(debts)
+        })
+    }
+
+    fn census(&self) -> Answer<Census> {
+        self.read(tables::census)
     }
 }
 

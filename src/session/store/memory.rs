@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::ready;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Answer, Change, Debt, DebtId, Due, Index, Row, Store, Writer, Written};
+use super::{Answer, Census, Change, Debt, DebtId, Due, Found, Index, Row, Store, Writer, Written};
 use crate::clock::Timestamp;
 use crate::token::SessionHash;
 
@@ -19,7 +19,7 @@ struct Tables {
     rows: HashMap<SessionHash, Row>,
     deadlines: BTreeSet<(Timestamp, SessionHash)>,
     indices: BTreeMap<Index, BTreeSet<SessionHash>>,
-    debts: BTreeMap<DebtId, Vec<u8>>,
+    debts: BTreeMap<DebtId, Debt>,
 }
 
 impl Memory {
@@ -30,8 +30,11 @@ impl Memory {
 }
 
 impl Store for Memory {
-    fn load(&self, id: SessionHash) -> Answer<Option<Row>> {
-        self.with(|tables| tables.rows.get(&id).cloned())
+    fn load(&self, id: SessionHash) -> Answer<Option<Found>> {
+        self.with(|tables| {
+            let row = tables.rows.get(&id).cloned()?;
+            Some(Found { row, held: false })
+        })
     }
 
     fn write(&self, change: Change) -> Answer<Written> {
@@ -55,15 +58,21 @@ impl Store for Memory {
         })
     }
 
-    fn debts(&self) -> Answer<Vec<Debt>> {
+    fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {
         self.with(|tables| {
-            let debts = tables.debts.iter();
-            debts
-                .map(|(&id, sealed)| Debt {
-                    id,
-                    sealed: sealed.clone(),
-                })
-                .collect()
+            let free = tables.debts.values_mut().filter(|d| d.held_until <= now);
+            let claimed = free.take(limit).map(|debt| {
+                debt.held_until = until;
+                debt.clone()
+            });
+            claimed.collect()
+        })
+    }
+
+    fn census(&self) -> Answer<Census> {
+        self.with(|tables| Census {
+            alive: tables.rows.values().filter(|row| !row.ended).count() as u64,
+            owed: tables.debts.len() as u64,
         })
     }
 }
@@ -89,7 +98,13 @@ impl Tables {
                 }
                 Written::Done
             }
+            Change::Renew(id, fence) => self.renew(&id, fence),
             Change::Owe(owed) => self.owe(owed),
+            Change::Hold(ids, until) => {
+                let held = self.debts.values_mut().filter(|d| ids.contains(&d.id));
+                held.for_each(|debt| debt.held_until = until);
+                Written::Done
+            }
             Change::Paid(ids) => {
                 self.debts.retain(|id, _| !ids.contains(id));
                 Written::Done
@@ -98,8 +113,8 @@ impl Tables {
     }
 
     fn replace(&mut self, id: SessionHash, row: Row, writer: Writer) -> Written {
-        let stored = self.rows.get(&id).map(|row| (row.fence, row.ended));
-        if !writer.may_replace(stored, row.fence) {
+        let stored = self.rows.get(&id).map(Row::stamp);
+        if !writer.may_replace(stored, row.stamp()) {
             return Written::Refused;
         }
         self.put(id, row)
@@ -144,9 +159,18 @@ impl Tables {
         Written::Done
     }
 
+    fn renew(&self, id: &SessionHash, fence: u64) -> Written {
+        let row = self.rows.get(id);
+        if row.is_some_and(|row| !row.ended && row.fence == fence) {
+            Written::Done
+        } else {
+            Written::Refused
+        }
+    }
+
     fn owe(&mut self, owed: Vec<Debt>) -> Written {
         self.debts
-            .extend(owed.into_iter().map(|debt| (debt.id, debt.sealed)));
+            .extend(owed.into_iter().map(|debt| (debt.id, debt)));
         Written::Done
     }
 }

@@ -32,12 +32,21 @@ pub(in crate::session) fn id(n: u8) -> SessionHash {
     SessionHash::from_bytes([n; 32])
 }
 
+/// Times of tests are counted from here, far ahead: a store that forgets by itself must not do so in the midst of them.
+const BEGINNING: Timestamp = Timestamp::from_secs(4_000_000_000);
+
+pub(in crate::session) fn at(millis: u64) -> Timestamp {
+    BEGINNING + Duration::from_millis(millis)
+}
+
 pub(in crate::session) fn row(fence: u64, deadline: u64) -> Row {
     Row {
         fence,
+        generation: 0,
         ended: false,
-        seen: Timestamp::from_millis(1),
-        deadline: Timestamp::from_millis(deadline),
+        seen: at(1),
+        deadline: at(deadline),
+        expires: at(deadline),
         subject: Some(Index::subject("main", "alice")),
         sid: None,
         sealed: b"sealed".to_vec(),
@@ -54,11 +63,20 @@ struct Model {
 impl Model {
     fn apply(&mut self, change: Change) -> Written {
         let allowed = match &change {
-            Change::Mark(id, row) => self.alive(id).is_some_and(|old| row.fence > old.fence),
-            Change::Save(id, row) => self.alive(id).is_some_and(|old| row.fence >= old.fence),
+            Change::Mark(id, row) => self
+                .alive(id)
+                .is_some_and(|old| row.fence > old.fence && row.generation >= old.generation),
+            Change::Renew(id, fence) => self.alive(id).is_some_and(|old| old.fence == *fence),
+            Change::Save(id, row) => self.alive(id).is_some_and(|old| {
+                row.fence > old.fence || row.fence == old.fence && row.generation >= old.generation
+            }),
             Change::Touch { id, seen, .. } => self.alive(id).is_some_and(|old| *seen >= old.seen),
             Change::End { id, .. } => self.alive(id).is_some(),
-            Change::Create(..) | Change::Forget(_) | Change::Owe(_) | Change::Paid(_) => true,
+            Change::Create(..)
+            | Change::Forget(_)
+            | Change::Owe(_)
+            | Change::Hold(..)
+            | Change::Paid(_) => true,
         };
         if let Change::End { owed, .. } | Change::Owe(owed) = &change {
             self.debts.extend(owed.iter().map(|d| (d.id, d.clone())));
@@ -79,7 +97,11 @@ impl Model {
             }
             Change::Forget(ids) => self.rows.retain(|id, _| !ids.contains(id)),
             Change::Paid(ids) => self.debts.retain(|id, _| !ids.contains(id)),
-            Change::Owe(_) => {}
+            Change::Hold(ids, until) => {
+                let held = self.debts.values_mut().filter(|d| ids.contains(&d.id));
+                held.for_each(|debt| debt.held_until = until);
+            }
+            Change::Owe(_) | Change::Renew(..) => {}
         }
         Written::Done
     }
@@ -99,6 +121,22 @@ impl Model {
         due
     }
 
+    fn claim(&mut self, now: Timestamp, until: Timestamp) -> Vec<Debt> {
+        let free = self.debts.values_mut().filter(|d| d.held_until <= now);
+        let claimed = free.map(|debt| {
+            debt.held_until = until;
+            debt.clone()
+        });
+        claimed.collect()
+    }
+
+    fn census(&self) -> Census {
+        Census {
+            alive: self.rows.values().filter(|row| !row.ended).count() as u64,
+            owed: self.debts.len() as u64,
+        }
+    }
+
     fn find(&self, index: Index) -> Vec<SessionHash> {
         let found = self
             .rows
@@ -116,7 +154,7 @@ fn any_id() -> impl Strategy<Value = SessionHash> {
 }
 
 fn any_time() -> impl Strategy<Value = Timestamp> {
-    (0..TIMES).prop_map(Timestamp::from_millis)
+    (0..TIMES).prop_map(at)
 }
 
 fn any_user() -> impl Strategy<Value = Option<Index>> {
@@ -130,27 +168,36 @@ fn any_sid() -> impl Strategy<Value = Option<Index>> {
 fn any_row(ended: bool) -> impl Strategy<Value = Row> {
     let times = (any_time(), any_time());
     (
-        0..5_u64,
+        (0..5_u64, 0..3_u64),
         times,
         any_user(),
         any_sid(),
         vec(any::<u8>(), 0..9),
     )
-        .prop_map(move |(fence, (seen, deadline), subject, sid, sealed)| Row {
-            fence,
-            ended,
-            seen,
-            deadline,
-            subject,
-            sid,
-            sealed,
-        })
+        .prop_map(
+            move |(numbers, (seen, deadline), subject, sid, sealed)| Row {
+                fence: numbers.0,
+                generation: numbers.1,
+                ended,
+                seen,
+                deadline,
+                expires: deadline + Duration::from_secs(1),
+                subject,
+                sid,
+                sealed,
+            },
+        )
 }
 
 fn any_debts() -> impl Strategy<Value = Vec<Debt>> {
-    let debt = (0..6_u8, vec(any::<u8>(), 0..9)).prop_map(|(n, sealed)| Debt {
-        id: DebtId([n; 16]),
-        sealed,
+    let debt = (0..6_u8, any_time(), vec(any::<u8>(), 0..9)).prop_map(|(n, held_until, sealed)| {
+        let (id, expires) = (DebtId([n; 16]), at(1000 * TIMES));
+        Debt {
+            id,
+            held_until,
+            expires,
+            sealed,
+        }
     });
     vec(debt, 0..3)
 }
@@ -172,7 +219,13 @@ fn any_change() -> impl Strategy<Value = Change> {
             owed
         }),
         vec(any_id(), 0..3).prop_map(Change::Forget),
+        (any_id(), 0..5_u64).prop_map(|(id, fence)| Change::Renew(id, fence)),
         any_debts().prop_map(Change::Owe),
+        (
+            vec((0..6_u8).prop_map(|n| DebtId([n; 16])), 0..3),
+            any_time()
+        )
+            .prop_map(|(ids, until)| Change::Hold(ids, until)),
         vec((0..6_u8).prop_map(|n| DebtId([n; 16])), 0..3).prop_map(Change::Paid),
     ]
 }
@@ -210,6 +263,7 @@ async fn follow(
         }
         for n in 0..SESSIONS {
             let found = store.load(id(n)).await.unwrap();
+            let found = found.map(|found| found.row);
             prop_assert_eq!(found.as_ref(), model.rows.get(&id(n)), "{}", name);
         }
         let due: Vec<_> = model.due(*now).into_iter().map(|(_, due)| due).collect();
@@ -226,8 +280,11 @@ async fn follow(
                 prop_assert_eq!(found, model.find(key), "{}", name);
             }
         }
-        let debts: Vec<_> = model.debts.values().cloned().collect();
-        prop_assert_eq!(store.debts().await.unwrap(), debts, "{}", name);
+        prop_assert_eq!(store.census().await.unwrap(), model.census(), "{}", name);
+        let (until, claimed) = (*now + Duration::from_millis(5), "claimed");
+        let mut debts = store.claim_debts(*now, until, 100).await.unwrap();
+        debts.sort_by_key(|debt| debt.id);
+        prop_assert_eq!(debts, model.claim(*now, until), "{} {}", name, claimed);
     }
     Ok(())
 }

@@ -10,12 +10,14 @@ use serde_json::Map;
 use tokio::runtime::Handle;
 
 use super::idp::Idp;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::issuer::{self, ClientAuth, Issuer};
 use crate::seal::Keyring;
 use crate::session::store::disk::Disk;
 use crate::session::store::memory::Memory;
-use crate::session::store::{Answer, Change, Debt, Due, Index, Row, Store, Written};
+use crate::session::store::{
+    Answer, Census, Change, Debt, Due, Found, Index, Row, Shared, Store, Written,
+};
 use crate::session::{Activity, EndReason, Error, Live, Login, Sessions, Settings, StoreError};
 use crate::token::{Grant, SessionHash, SessionId};
 use crate::verify::{self, IdClaims, Verifier};
@@ -270,11 +272,12 @@ impl Faulty {
 
     /// What the store itself has.
     pub(super) async fn inner_row(&self, id: &SessionId) -> Option<Row> {
-        self.inner.load(id.hash()).await.unwrap()
+        let found = self.inner.load(id.hash()).await.unwrap();
+        found.map(|found| found.row)
     }
 
-    pub(super) async fn inner_debts(&self) -> Vec<Debt> {
-        self.inner.debts().await.unwrap()
+    pub(super) async fn owed(&self) -> u64 {
+        self.inner.census().await.unwrap().owed
     }
 
     /// Tampers with the store.
@@ -289,10 +292,12 @@ impl Faulty {
             Change::Create(..) => ("create", fault == Fault::Creates),
             Change::Mark(..) => ("mark", fault == Fault::Marks),
             Change::Save(..) => ("save", fault == Fault::Saves),
+            Change::Renew(..) => ("renew", fault == Fault::Marks),
             Change::Touch { .. } => ("touch", false),
             Change::End { .. } => ("end", fault == Fault::Ends),
             Change::Forget(_) => ("forget", false),
             Change::Owe(_) => ("owe", false),
+            Change::Hold(..) => ("hold", false),
             Change::Paid(_) => ("paid", false),
         };
         self.writes.lock().unwrap().push(kind);
@@ -301,7 +306,7 @@ impl Faulty {
 }
 
 impl Store for Faulty {
-    fn load(&self, id: SessionHash) -> Answer<Option<Row>> {
+    fn load(&self, id: SessionHash) -> Answer<Option<Found>> {
         self.inner.load(id)
     }
 
@@ -316,7 +321,7 @@ impl Store for Faulty {
         Box::pin(async move { Err(StoreError { what, source: None }) })
     }
 
-    fn due(&self, now: crate::clock::Timestamp, limit: usize) -> Answer<Vec<Due>> {
+    fn due(&self, now: Timestamp, limit: usize) -> Answer<Vec<Due>> {
         self.inner.due(now, limit)
     }
 
@@ -324,8 +329,20 @@ impl Store for Faulty {
         self.inner.find(index)
     }
 
-    fn debts(&self) -> Answer<Vec<Debt>> {
-        self.inner.debts()
+    fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {
+        self.inner.claim_debts(now, until, limit)
+    }
+
+    fn census(&self) -> Answer<Census> {
+        self.inner.census()
+    }
+
+    fn shared(&self) -> Option<Shared> {
+        self.inner.shared()
+    }
+
+    fn keeps_house(&self) -> Answer<bool> {
+        self.inner.keeps_house()
     }
 }
 

@@ -24,7 +24,7 @@ async fn sessions_ends_and_debts_survive_a_kill() {
     assert_eq!(next.open(&kept).await.unwrap().generation, 1);
     assert_eq!(next.end_of(&ended).await, EndReason::SignedOut);
     house.idp.revocations(None);
-    next.sessions.load_debts().await.unwrap();
+    next.sessions.claim_debts().await.unwrap();
     next.pay().await;
     assert!(house.idp.was_revoked("refresh-token-2-of-2"));
     assert_eq!(house.idp.living().len(), 1);

@@ -1,12 +1,14 @@
 //! The tables in the file, and how a change changes them.
 
 use redb::{
-    Database, MultimapTable, MultimapTableDefinition, ReadTransaction, ReadableTable, Table,
-    TableDefinition, WriteTransaction,
+    Database, MultimapTable, MultimapTableDefinition, ReadTransaction, ReadableTable,
+    ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 
 use crate::clock::Timestamp;
-use crate::session::store::{Change, Debt, DebtId, Due, Index, Row, Writer, Written};
+use crate::session::store::{
+    Census, Change, Debt, DebtId, Due, Index, Row, Stamp, Writer, Written,
+};
 use crate::token::SessionHash;
 
 /// What is readable of a row: small, so that activity is cheap to note.
@@ -18,20 +20,22 @@ const DEADLINES: TableDefinition<'_, (u64, &[u8; 32]), ()> = TableDefinition::ne
 /// By user, and by session at the provider.
 const INDICES: MultimapTableDefinition<'_, &[u8; 32], &[u8; 32]> =
     MultimapTableDefinition::new("indices");
-/// What is owed.
-const DEBTS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("debts");
+/// What is owed: held until, expires, sealed.
+const DEBTS: TableDefinition<'_, &[u8; 16], (u64, u64, &[u8])> = TableDefinition::new("debts");
 
 /// The layout of a head. A later one may be longer: what this version does not know it ignores.
-const HEAD: u8 = 1;
+const HEAD: u8 = 2;
 const ENDED: u8 = 1;
 const HAS_SUBJECT: u8 = 2;
 const HAS_SID: u8 = 4;
 
 type Result<T> = std::result::Result<T, redb::Error>;
 
-/// Makes the tables, so that readers find them.
+/// Makes the tables, so that readers find them, and frees what an earlier process held: it is gone, since the file opened.
 pub(super) fn prepare(database: &Database) -> Result<()> {
-    write(database, &[]).map(|_| ())
+    let transaction = database.begin_write()?;
+    let free = Tables::open(&transaction)?.free_debts();
+    free.and_then(|()| Ok(transaction.commit()?))
 }
 
 /// Makes changes durable, all or none.
@@ -88,16 +92,33 @@ pub(super) fn find(transaction: &ReadTransaction, index: Index) -> Result<Vec<Se
         .collect()
 }
 
-pub(super) fn debts(transaction: &ReadTransaction) -> Result<Vec<Debt>> {
+pub(super) fn free_debts(
+    transaction: &ReadTransaction,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<Debt>> {
     let debts = transaction.open_table(DEBTS)?;
     let all = debts.iter()?.map(|debt| {
-        let (id, sealed) = debt?;
+        let (id, debt) = debt?;
+        let (held_until, expires, sealed) = debt.value();
         Ok(Debt {
             id: DebtId(*id.value()),
-            sealed: sealed.value().to_vec(),
+            held_until: Timestamp::from_millis(held_until),
+            expires: Timestamp::from_millis(expires),
+            sealed: sealed.to_vec(),
         })
     });
-    all.collect()
+    let free = all.filter(|debt| debt.as_ref().map_or(true, |debt| debt.held_until <= now));
+    free.take(limit).collect()
+}
+
+pub(super) fn census(transaction: &ReadTransaction) -> Result<Census> {
+    let mut alive = 0;
+    for head in transaction.open_table(HEADS)?.iter()? {
+        alive += u64::from(!Head::decode(head?.1.value())?.ended);
+    }
+    let owed = ReadableTableMetadata::len(&transaction.open_table(DEBTS)?)?;
+    Ok(Census { alive, owed })
 }
 
 struct Tables<'t> {
@@ -105,7 +126,7 @@ struct Tables<'t> {
     sealed: Table<'t, &'static [u8; 32], &'static [u8]>,
     deadlines: Table<'t, (u64, &'static [u8; 32]), ()>,
     indices: MultimapTable<'t, &'static [u8; 32], &'static [u8; 32]>,
-    debts: Table<'t, &'static [u8; 16], &'static [u8]>,
+    debts: Table<'t, &'static [u8; 16], (u64, u64, &'static [u8])>,
 }
 
 impl<'t> Tables<'t> {
@@ -137,7 +158,20 @@ impl<'t> Tables<'t> {
                 ids.iter().try_for_each(|id| self.take(id))?;
                 Ok(Written::Done)
             }
+            Change::Renew(id, fence) => {
+                let head = self.head(id)?;
+                let still = head.is_some_and(|head| !head.ended && head.fence == *fence);
+                Ok(if still {
+                    Written::Done
+                } else {
+                    Written::Refused
+                })
+            }
             Change::Owe(owed) => self.owe(owed),
+            Change::Hold(ids, until) => {
+                ids.iter().try_for_each(|id| self.hold(id, *until))?;
+                Ok(Written::Done)
+            }
             Change::Paid(ids) => {
                 for id in ids {
                     self.debts.remove(&id.0)?;
@@ -153,8 +187,8 @@ impl<'t> Tables<'t> {
     }
 
     fn replace(&mut self, id: &SessionHash, row: &Row, writer: Writer) -> Result<Written> {
-        let stored = self.head(id)?.map(|head| (head.fence, head.ended));
-        if !writer.may_replace(stored, row.fence) {
+        let stored = self.head(id)?.map(|head| head.stamp());
+        if !writer.may_replace(stored, row.stamp()) {
             return Ok(Written::Refused);
         }
         self.put(id, row)
@@ -218,18 +252,41 @@ impl<'t> Tables<'t> {
 
     fn owe(&mut self, owed: &[Debt]) -> Result<Written> {
         for debt in owed {
-            self.debts.insert(&debt.id.0, debt.sealed.as_slice())?;
+            let times = (debt.held_until.as_millis(), debt.expires.as_millis());
+            self.debts
+                .insert(&debt.id.0, (times.0, times.1, debt.sealed.as_slice()))?;
         }
         Ok(Written::Done)
+    }
+
+    fn hold(&mut self, id: &DebtId, until: Timestamp) -> Result<()> {
+        let debt = self.debts.get(&id.0)?.map(|debt| {
+            let (_, expires, sealed) = debt.value();
+            (expires, sealed.to_vec())
+        });
+        if let Some((expires, sealed)) = debt {
+            let held = (until.as_millis(), expires, sealed.as_slice());
+            self.debts.insert(&id.0, held)?;
+        }
+        Ok(())
+    }
+
+    fn free_debts(&mut self) -> Result<()> {
+        let ids = self.debts.iter()?.map(|debt| Ok(DebtId(*debt?.0.value())));
+        let ids: Vec<_> = ids.collect::<Result<_>>()?;
+        ids.iter()
+            .try_for_each(|id| self.hold(id, Timestamp::default()))
     }
 }
 
 /// A row without its sealed part.
 struct Head {
     fence: u64,
+    generation: u64,
     ended: bool,
     seen: Timestamp,
     deadline: Timestamp,
+    expires: Timestamp,
     subject: Option<Index>,
     sid: Option<Index>,
 }
@@ -238,9 +295,11 @@ impl Head {
     fn of(row: &Row) -> Self {
         Self {
             fence: row.fence,
+            generation: row.generation,
             ended: row.ended,
             seen: row.seen,
             deadline: row.deadline,
+            expires: row.expires,
             subject: row.subject,
             sid: row.sid,
         }
@@ -249,12 +308,22 @@ impl Head {
     fn into_row(self, sealed: Vec<u8>) -> Row {
         Row {
             fence: self.fence,
+            generation: self.generation,
             ended: self.ended,
             seen: self.seen,
             deadline: self.deadline,
+            expires: self.expires,
             subject: self.subject,
             sid: self.sid,
             sealed,
+        }
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            fence: self.fence,
+            generation: self.generation,
+            ended: self.ended,
         }
     }
 
@@ -268,7 +337,8 @@ impl Head {
             | flag(self.subject.is_some(), HAS_SUBJECT)
             | flag(self.sid.is_some(), HAS_SID);
         let mut bytes = vec![HEAD, flags];
-        for number in [self.fence, self.seen.as_millis(), self.deadline.as_millis()] {
+        let times = [self.seen, self.deadline, self.expires].map(Timestamp::as_millis);
+        for number in [self.fence, self.generation].into_iter().chain(times) {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         for index in self.indices() {
@@ -285,15 +355,19 @@ impl Head {
     fn read(bytes: &[u8]) -> Option<Self> {
         let (&[version, flags], rest) = bytes.split_first_chunk()?;
         let (fence, rest) = number(rest)?;
+        let (generation, rest) = number(rest)?;
         let (seen, rest) = number(rest)?;
         let (deadline, rest) = number(rest)?;
+        let (expires, rest) = number(rest)?;
         let (subject, rest) = index(rest, flags & HAS_SUBJECT != 0)?;
         let (sid, _later) = index(rest, flags & HAS_SID != 0)?;
         (version == HEAD).then_some(Self {
             fence,
+            generation,
             ended: flags & ENDED != 0,
             seen: Timestamp::from_millis(seen),
             deadline: Timestamp::from_millis(deadline),
+            expires: Timestamp::from_millis(expires),
             subject,
             sid,
         })

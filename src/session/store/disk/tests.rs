@@ -16,15 +16,22 @@ use redb::StorageBackend;
 use redb::backends::FileBackend;
 
 use super::*;
-use crate::session::store::tests::{id, row};
+use crate::session::store::Row;
+use crate::session::store::tests::{at, id, row};
 
 fn open(path: &Path) -> Result<Disk, StoreError> {
     Disk::open(path, Handle::current(), &Clock::System)
 }
 
+async fn loaded(disk: &Disk, id: SessionHash) -> Option<Row> {
+    disk.load(id).await.unwrap().map(|found| found.row)
+}
+
 fn debt(n: u8) -> Debt {
     Debt {
         id: crate::session::store::DebtId([n; 16]),
+        held_until: at(0),
+        expires: at(100),
         sealed: vec![n],
     }
 }
@@ -84,9 +91,10 @@ async fn what_was_answered_survives_a_kill() {
     fs::copy(&path, &left).unwrap();
 
     let disk = open(&left).unwrap();
-    assert_eq!(disk.load(id(1)).await.unwrap(), Some(row(0, 9)));
-    assert_eq!(disk.load(id(2)).await.unwrap(), Some(tombstone));
-    assert_eq!(disk.debts().await.unwrap(), [debt(7)]);
+    assert_eq!(loaded(&disk, id(1)).await, Some(row(0, 9)));
+    assert_eq!(loaded(&disk, id(2)).await, Some(tombstone));
+    let claimed = disk.claim_debts(at(0), at(0), 10).await.unwrap();
+    assert_eq!(claimed, [debt(7)]);
 }
 
 #[tokio::test]
@@ -262,8 +270,8 @@ async fn a_fault_of_the_disk_is_an_error_that_heals_by_itself() {
 
     PANICS.store(false, Ordering::Relaxed);
     disk.write(Change::Create(id(2), row(0, 9))).await.unwrap();
-    assert_eq!(disk.load(id(1)).await.unwrap(), Some(row(0, 9)));
-    assert_eq!(disk.load(id(2)).await.unwrap(), Some(row(0, 9)));
+    assert_eq!(loaded(&disk, id(1)).await, Some(row(0, 9)));
+    assert_eq!(loaded(&disk, id(2)).await, Some(row(0, 9)));
 }
 
 const KILLED: &str = "TIDEGATE_TEST_KILLED_STORE";
@@ -328,7 +336,7 @@ async fn a_writer_that_is_killed_has_kept_every_answer() {
         assert!(lines >= killed_after, "the child wrote");
         let disk = open(&path).unwrap();
         for (n, round) in (0_u8..).zip(answered) {
-            let kept = disk.load(id(n)).await.unwrap().map(|row| row.fence);
+            let kept = loaded(&disk, id(n)).await.map(|row| row.fence);
             assert!(
                 kept >= round,
                 "{n}: {kept:?}, though {round:?} was answered"
