@@ -10,12 +10,16 @@ pub(super) fn is_plain(path: &[u8]) -> bool {
         let slashes = b == b'/' && before == b'/';
         before = b;
         !slashes && !matches!(b, b'%' | b';' | b'\\')
-    })
+    }) && !has_trailing_dot(path)
+}
+
+fn has_trailing_dot(path: &[u8]) -> bool {
+    path.ends_with(b".") || path.windows(2).any(|two| two == b"./")
 }
 
 /// Every reading of a path in normal form, itself among them: parameters stripped before or after decoding, or not; slashes
-/// decoded, or everything, or everything twice; backslashes for slashes; slashes merged before or after dot segments are
-/// resolved, or not.
+/// decoded, or everything, or everything twice; backslashes for slashes; segments without the dots and spaces at their end;
+/// slashes merged before or after dot segments are resolved, or not.
 pub(super) fn of(path: &[u8]) -> Vec<Vec<u8>> {
     let mut texts = vec![path.to_vec()];
     for step in [
@@ -25,6 +29,7 @@ pub(super) fn of(path: &[u8]) -> Vec<Vec<u8>> {
         decoded,
         with_slashes,
         without_parameters,
+        trimmed,
         merged,
     ] {
         also(&mut texts, step);
@@ -71,6 +76,25 @@ fn with_slashes(path: &[u8]) -> Vec<u8> {
         .into_iter()
         .map(|b| if b == b'\\' { b'/' } else { b })
         .collect()
+}
+
+/// Dots and spaces at the end of a segment mean nothing to Windows: `/admin.` is `/admin` there. A dot segment stays one.
+fn trimmed(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    for (index, segment) in path.split(|b| *b == b'/').enumerate() {
+        if index > 0 {
+            out.push(b'/');
+        }
+        let spaceless = segment.trim_ascii_end();
+        let kept = if matches!(spaceless, b"." | b"..") {
+            spaceless
+        } else {
+            let end = segment.iter().rposition(|b| !matches!(b, b'.' | b' '));
+            end.and_then(|end| segment.get(..=end)).unwrap_or_default()
+        };
+        out.extend_from_slice(kept);
+    }
+    out
 }
 
 fn decoded(path: &[u8]) -> Vec<u8> {
