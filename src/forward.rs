@@ -76,7 +76,7 @@ pub struct Upstream {
 /// Why there is no response of the upstream's.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// 502: it can't be reached, or broke off, or answered nonsense.
+    /// 502: it can't be reached, or broke off.
     #[error("the upstream {upstream} can't be reached or broke off")]
     Unreachable {
         /// Its name.
@@ -92,6 +92,9 @@ pub enum Error {
         upstream: Arc<str>,
         /// What is wrong with the answer.
         what: &'static str,
+        /// What it was found by, where that was not here.
+        #[source]
+        source: Option<connect::Error>,
     },
     /// 504: it took too long to connect or to answer.
     #[error("the upstream {upstream} took too long")]
@@ -220,6 +223,7 @@ impl Forwarder {
                 return Err(Error::Nonsense {
                     upstream: Arc::clone(lane.name()),
                     what: "it switched protocols unasked",
+                    source: None,
                 });
             }
             _ => {}
@@ -342,6 +346,11 @@ fn error(upstream: &Arc<str>, source: connect::Error) -> Error {
             Error::TooLong { upstream }
         }
         connect::Error::Broken(cause) if is_of_the_client(&cause) => Error::RequestBody,
+        connect::Error::Broken(ref cause) if cause.is_parse() => Error::Nonsense {
+            upstream,
+            what: "it is no HTTP",
+            source: Some(source),
+        },
         connect::Error::Connect { .. } | connect::Error::NotSent(_) | connect::Error::Broken(_) => {
             Error::Unreachable { upstream, source }
         }

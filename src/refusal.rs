@@ -57,6 +57,9 @@ pub enum Refusal {
     /// The endpoint is not asked by this method.
     #[error("method not allowed")]
     Method { allow: &'static str },
+    /// A sign-in was asked for at a provider that there is none of.
+    #[error("no such identity provider")]
+    NoSuchProvider,
     /// An endpoint can't understand what it was sent. The text is for people.
     #[error("malformed: {0}")]
     Malformed(&'static str),
@@ -320,6 +323,7 @@ fn log(refusal: &Refusal, row: &Row, asker: &Asker) {
         | Refusal::Authorize(_)
         | Refusal::Forward(_)
         | Refusal::NoEndpoint
+        | Refusal::NoSuchProvider
         | Refusal::Method { .. }
         | Refusal::Malformed(_)
         | Refusal::TooLarge

@@ -37,6 +37,7 @@ pub(super) struct Plan<'a> {
 impl Endpoints {
     pub(super) async fn start(&self, ask: &Ask) -> Result<Response<String>, Refusal> {
         let site = &self.settings.site;
+        let named = self.named(&ask.query)?;
         let rd = ReturnTo::read(ask.query.value("rd"), site, &ask.here);
         // The session's cookie belongs to one host, so a sign-in begins on the one that it is for. Once is enough: a proxy in
         // front that gives us another host than browsers use would make this go round for ever.
@@ -44,7 +45,11 @@ impl Endpoints {
         if !moved && (ask.astray || ask.here != rd.origin()) {
             return Ok(see_other(&self.same_elsewhere(&rd, &ask.query)));
         }
-        let Some(idp) = self.choice(ask).await else {
+        let choice = match named {
+            Some(idp) => Some(idp),
+            None => self.choice(ask).await,
+        };
+        let Some(idp) = choice else {
             let query = [("rd", rd.path())];
             return match self.idps.len() {
                 0 => Err(Refusal::NoEndpoint),
@@ -114,11 +119,16 @@ impl Endpoints {
         }
     }
 
-    /// The provider that was asked for, the only one, or the one of the session that is to be renewed unseen.
-    async fn choice(&self, ask: &Ask) -> Option<&Arc<Issuer>> {
-        if let Some(idp) = ask.query.value("idp").and_then(|name| self.idp(name)) {
-            return Some(idp);
+    /// The provider that was asked for. Another in its place would be a sign-in that nobody wanted.
+    fn named(&self, query: &Parameters) -> Result<Option<&Arc<Issuer>>, Refusal> {
+        match query.value("idp") {
+            None | Some("") => Ok(None),
+            Some(name) => self.idp(name).map(Some).ok_or(Refusal::NoSuchProvider),
         }
+    }
+
+    /// Where none was asked for: the only one, or the one of the session that is to be renewed unseen.
+    async fn choice(&self, ask: &Ask) -> Option<&Arc<Issuer>> {
         if let [only] = self.idps.as_slice() {
             return Some(only);
         }

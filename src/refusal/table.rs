@@ -120,6 +120,11 @@ pub(super) fn row(refusal: &Refusal) -> Row {
             "not_found",
             "There is nothing at this address.",
         ),
+        Refusal::NoSuchProvider => Row::new(
+            StatusCode::NOT_FOUND,
+            "no_such_provider",
+            "There is no sign-in service of that name here.",
+        ),
         Refusal::Method { allow } => Row::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "method_not_allowed",
@@ -334,7 +339,7 @@ fn of_forward(error: &forward::Error) -> Row {
         ),
         forward::Error::Nonsense { .. } => Row::new(
             StatusCode::BAD_GATEWAY,
-            "upstream_nonsense",
+            "upstream_bad_answer",
             "The application behind this address gave an answer that can't be passed on.",
         ),
         forward::Error::TooLong { .. } => Row::new(

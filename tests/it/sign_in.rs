@@ -462,6 +462,18 @@ async fn what_the_provider_is_asked_is_always_protected() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_there_is_none_of_is_a_page_that_says_so() {
+    let scene = Scene::start().await;
+    let browser = scene.browser();
+    let page = browser.glance("/oauth2/start?idp=nope").await;
+    assert_eq!(page.status, 404, "{}", page.body);
+    assert!(page.body.contains("no sign-in service of that name"));
+    assert_eq!(page.header("location"), "");
+    let main = browser.glance("/oauth2/start?idp=main").await;
+    assert_eq!(main.status, 303);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_by_form_signs_in_too() {
     let scene = Scene::start().await;
     let browser = scene.browser();

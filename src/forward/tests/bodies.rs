@@ -131,10 +131,10 @@ async fn an_upstream_that_fails_is_told_by_its_failure() {
     client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     assert_eq!(client.head().await.status(), "502");
     // Garbage, a head without end, and nothing at all.
-    for garbage in [
-        "garbage\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n",
-        "",
+    for (garbage, said) in [
+        ("garbage\r\n\r\n", "answered nonsense"),
+        ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "answered nonsense"),
+        ("", "broke off"),
     ] {
         let (upstream, address) = listen().await;
         let front = Setup::towards(address).start().await;
@@ -145,6 +145,7 @@ async fn an_upstream_that_fails_is_told_by_its_failure() {
         server.say(garbage).await;
         drop(server);
         assert_eq!(client.head().await.status(), "502", "{garbage:?}");
+        client.hear(said).await;
     }
     // Silence.
     let (upstream, address) = listen().await;
