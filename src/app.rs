@@ -46,7 +46,10 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A certificate or key can't be used.
+    /// Certificates or keys can't be used.
+    #[error(transparent)]
+    Files(#[from] config::Unusable),
+    /// TLS can't be set up, or the certificate for localhost can't be made or kept.
     #[error(transparent)]
     Tls(#[from] tls::Error),
     /// The session store can't be opened.
@@ -188,12 +191,13 @@ impl Running {
 }
 
 fn bind(config: &Config) -> Result<Vec<Bound>, Error> {
+    let certificates = config.certificates()?;
     let tls = if config
         .listeners
         .iter()
         .any(|l| l.protocol == config::Protocol::Https)
     {
-        Some(server_tls(config)?)
+        Some(server_tls(config, certificates)?)
     } else {
         None
     };
@@ -214,19 +218,14 @@ fn bind(config: &Config) -> Result<Vec<Bound>, Error> {
     Ok(bound)
 }
 
-/// The server's side of TLS as the configuration asks: files, or a certificate made for localhost.
-///
-/// # Errors
-/// When a file can't be read, or a key is not its certificate's.
-pub fn server_tls(config: &Config) -> Result<Arc<rustls::ServerConfig>, tls::Error> {
-    let certificates = if config.tls.certificates.is_empty() {
-        vec![tls::Certificate::for_localhost(&config.state_dir)?]
-    } else {
-        let files = config.tls.certificates.iter();
-        files
-            .map(|(chain, key)| tls::Certificate::load(chain, key))
-            .collect::<Result<_, _>>()?
-    };
+/// The server's side of TLS: what the configuration names, or a certificate made for localhost.
+fn server_tls(
+    config: &Config,
+    mut certificates: Vec<tls::Certificate>,
+) -> Result<Arc<rustls::ServerConfig>, tls::Error> {
+    if certificates.is_empty() {
+        certificates.push(tls::Certificate::for_localhost(&config.state_dir)?);
+    }
     tls::server_config(certificates, config.tls.min_version)
 }
 

@@ -1,6 +1,7 @@
 //! gateway.toml: read whole, every error at once with its place; each room's own values come out.
 
 mod blot;
+mod files;
 mod headers;
 mod idp;
 mod load;
@@ -29,6 +30,7 @@ use url::Url;
 
 use crate::{forward, issuer, pages, route, session, telemetry, tls, verify};
 
+pub use files::Unusable;
 pub use load::Checked;
 pub use overlay::{Environment, Overlay};
 pub use problem::{Coloring, Entry, Problems, Severity};

@@ -12,7 +12,7 @@ mod certificate;
 mod localhost;
 mod names;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, Chain, PrivateKey};
 
 /// Why there is no usable certificate.
 #[derive(Debug, thiserror::Error)]

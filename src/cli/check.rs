@@ -3,10 +3,9 @@
 use serde_json::json;
 
 use super::arguments::{self, CheckFormat, Global};
-use super::exit::{Exit, lacks_permission};
+use super::exit::Exit;
 use super::{Terminal, load};
-use crate::config::{Checked, Config, Problems};
-use crate::tls;
+use crate::config::{Checked, Problems, Unusable};
 
 /// Reads the configuration and every file that it names.
 pub(super) fn check(
@@ -18,8 +17,9 @@ pub(super) fn check(
         Ok(checked) => checked,
         Err(problems) => return refuse(&problems, options.format, terminal),
     };
-    if let Err(error) = load_certificates(&checked.config) {
-        return refuse_files(&error, options.format, terminal);
+    // The certificate for localhost is made at the start: a check leaves nothing behind.
+    if let Err(files) = checked.config.certificates() {
+        return refuse_files(&files, options.format, terminal);
     }
     let exit = if options.strict && !checked.warnings.is_empty() {
         Exit::Config
@@ -62,18 +62,21 @@ fn refuse(problems: &Problems, format: CheckFormat, terminal: &mut Terminal<'_>)
     exit
 }
 
-fn refuse_files(error: &tls::Error, format: CheckFormat, terminal: &mut Terminal<'_>) -> Exit {
+fn refuse_files(files: &Unusable, format: CheckFormat, terminal: &mut Terminal<'_>) -> Exit {
     match format {
         CheckFormat::Json => {
-            let entry = json!({ "severity": "error", "message": error.to_string() });
+            let problems: Vec<_> = files
+                .lines()
+                .map(|line| json!({ "severity": "error", "message": line }))
+                .collect();
             terminal.say(format_args!(
                 "{}\n",
-                json!({ "ok": false, "problems": [entry] })
+                json!({ "ok": false, "problems": problems })
             ));
         }
-        CheckFormat::Human => terminal.fail(error),
+        CheckFormat::Human => terminal.fail(files),
     }
-    if lacks_permission(error) {
+    if files.are_permissions() {
         Exit::Permission
     } else {
         Exit::Config
@@ -83,24 +86,4 @@ fn refuse_files(error: &tls::Error, format: CheckFormat, terminal: &mut Terminal
 fn report(exit: Exit, problems: &Problems) -> serde_json::Value {
     let problems: Vec<_> = problems.entries().collect();
     json!({ "ok": exit == Exit::Success, "problems": problems })
-}
-
-/// The certificate for localhost is made at the start: a check leaves nothing behind.
-fn load_certificates(config: &Config) -> Result<(), tls::Error> {
-    let files = &config.tls.certificates;
-    let certificates: Vec<_> = files
-        .iter()
-        .map(|(chain, key)| tls::Certificate::load(chain, key))
-        .collect::<Result<_, _>>()?;
-    if !certificates.is_empty() {
-        tls::server_config(certificates, config.tls.min_version)?;
-    }
-    let authorities = config
-        .upstreams
-        .iter()
-        .filter_map(|upstream| upstream.ca.as_deref());
-    for ca in authorities {
-        tls::client_config(Some(ca))?;
-    }
-    Ok(())
 }

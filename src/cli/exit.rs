@@ -52,10 +52,12 @@ impl Exit {
             return Self::Permission;
         }
         match error {
+            app::Error::Files(files) if files.are_permissions() => Self::Permission,
             app::Error::Bind { .. } | app::Error::Store(_) | app::Error::Start(_) => Self::Failure,
-            app::Error::Tls(_) | app::Error::EncryptionKey { .. } | app::Error::Route { .. } => {
-                Self::Config
-            }
+            app::Error::Files(_)
+            | app::Error::Tls(_)
+            | app::Error::EncryptionKey { .. }
+            | app::Error::Route { .. } => Self::Config,
             app::Error::Unclean(_) => Self::Unclean,
         }
     }
@@ -80,7 +82,7 @@ impl From<Exit> for ExitCode {
 }
 
 /// Whether the system refused it, somewhere among the causes.
-pub(super) fn lacks_permission(error: &(dyn Error + 'static)) -> bool {
+fn lacks_permission(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(cause) = next {
         let refused = cause

@@ -11,7 +11,7 @@ use super::Idp;
 use super::reader::{Field, Section};
 use super::secret::secret;
 use super::tree::Value;
-use super::value::{duration, is_loopback, list, shared_text, text, url, word};
+use super::value::{duration, is_loopback, list, needed_list, shared_text, text, url, word};
 use crate::issuer::{self, ClientAuth};
 use crate::token::Secret;
 use crate::verify;
@@ -288,7 +288,7 @@ fn audience(field: &Field<'_>) -> Option<Audience> {
         field.wrong(title, "expected a list", format!("write [\"{word}\"]"));
         return None;
     }
-    list(EXAMPLE, text)(field).map(Audience::OneOf)
+    needed_list(EXAMPLE, text)(field).map(Audience::OneOf)
 }
 
 fn algorithm(field: &Field<'_>) -> Option<Algorithm> {

@@ -7,7 +7,7 @@ use url::Host;
 
 use super::Upstream;
 use super::reader::{Field, Section};
-use super::value::{list, path, shared_text, some_duration, url, word};
+use super::value::{needed_list, path, shared_text, some_duration, url, word};
 use crate::connect::{Origin, Scheme};
 use crate::forward::Authorization;
 
@@ -31,7 +31,7 @@ fn upstream(mut section: Section<'_>, name: &str) -> Option<Upstream> {
     let targets = section.required(
         "targets",
         &format!("targets = {TARGETS}"),
-        list(TARGETS, target),
+        needed_list(TARGETS, target),
     );
     let connect_timeout = section.or("connect_timeout", Duration::from_secs(2), some_duration);
     let request_timeout = section.or("request_timeout", Duration::from_mins(1), some_duration);

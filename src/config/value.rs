@@ -21,7 +21,7 @@ pub(super) fn text(field: &Field<'_>) -> Option<String> {
     };
     if text.trim().is_empty() {
         let title = format!("`{}` is empty", field.path);
-        field.wrong(title, "nothing here", "write a value, or leave the key out");
+        field.wrong(title, "nothing here", "write a value");
         return None;
     }
     Some(text.to_owned())
@@ -41,20 +41,40 @@ pub(super) fn flag(field: &Field<'_>) -> Option<bool> {
     None
 }
 
-/// A list of at least one, each element read by `read`.
+/// A list of at least one, each element read by `read`. Without the key there is a default.
 pub(super) fn list<T>(
     example: &'static str,
     read: impl Fn(&Field<'_>) -> Option<T>,
+) -> impl Fn(&Field<'_>) -> Option<Vec<T>> {
+    filled_list(
+        example,
+        read,
+        format!("write {example}, or leave the key out"),
+    )
+}
+
+/// A list of at least one, each element read by `read`, that can't be left out either.
+pub(super) fn needed_list<T>(
+    example: &'static str,
+    read: impl Fn(&Field<'_>) -> Option<T>,
+) -> impl Fn(&Field<'_>) -> Option<Vec<T>> {
+    filled_list(
+        example,
+        read,
+        format!("write at least one, such as {example}"),
+    )
+}
+
+fn filled_list<T>(
+    example: &'static str,
+    read: impl Fn(&Field<'_>) -> Option<T>,
+    help: String,
 ) -> impl Fn(&Field<'_>) -> Option<Vec<T>> {
     move |field| {
         let items = possibly_empty_list(example, &read)(field)?;
         if items.is_empty() {
             let title = format!("`{}` is an empty list", field.path);
-            field.wrong(
-                title,
-                "nothing here",
-                format!("write {example}, or leave the key out"),
-            );
+            field.wrong(title, "nothing here", help.as_str());
             return None;
         }
         Some(items)
@@ -245,8 +265,22 @@ pub(super) fn socket_address(field: &Field<'_>) -> Option<SocketAddr> {
 
 /// A network: CIDR notation or a single address.
 pub(super) fn network(field: &Field<'_>) -> Option<IpNet> {
-    if let Some(address) = field.as_text().and_then(|text| text.parse::<IpAddr>().ok()) {
+    let text = field.as_text().unwrap_or_default();
+    if let Ok(address) = text.parse::<IpAddr>() {
         return Some(IpNet::from(address));
+    }
+    if let Some((address, bits)) = text.split_once('/')
+        && let (Ok(address), Ok(bits)) = (address.parse::<IpAddr>(), bits.parse::<u32>())
+        && let most = if address.is_ipv4() { 32 } else { 128 }
+        && bits > most
+    {
+        let title = format!("`{}` has a prefix of {bits} bits", field.path);
+        field.wrong(
+            title,
+            "too long",
+            format!("at most {most}: \"{address}/{most}\" is that one address"),
+        );
+        return None;
     }
     let network: IpNet = parsed("a network", "\"10.0.0.0/8\" or \"fd00::/8\"")(field)?;
     Some(network.trunc())

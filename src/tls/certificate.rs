@@ -1,7 +1,7 @@
 //! A certificate chain and its key, from PEM files.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::sign::CertifiedKey;
@@ -28,16 +28,19 @@ impl Certificate {
     /// # Errors
     /// When one can't be read or parsed, or the key is not the certificate's.
     pub fn load(chain: &Path, key: &Path) -> Result<Self, Error> {
-        let certificates = read_chain(chain)?;
-        let names = names(&certificates).map_err(|source| {
-            let what = format!("the first certificate of {} is malformed", chain.display());
-            Error::new(what, source)
-        })?;
-        let certified = CertifiedKey::from_der(certificates, read_key(key)?, &provider())
-            .map_err(|source| unusable(chain, key, source))?;
+        Self::of(Chain::read(chain)?, PrivateKey::read(key)?)
+    }
+
+    /// From what was read before.
+    ///
+    /// # Errors
+    /// When the key can't be used, or is not the certificate's.
+    pub fn of(chain: Chain, key: PrivateKey) -> Result<Self, Error> {
+        let certified = CertifiedKey::from_der(chain.certificates, key.der, &provider())
+            .map_err(|source| unusable(&chain.path, &key.path, source))?;
         Ok(Self {
             key: Arc::new(certified),
-            names,
+            names: chain.names,
         })
     }
 
@@ -47,6 +50,53 @@ impl Certificate {
     /// When it can't be made or kept.
     pub fn for_localhost(state_dir: &Path) -> Result<Self, Error> {
         localhost::certificate(state_dir, Clock::System.now())
+    }
+}
+
+/// A certificate chain, read from a PEM file.
+#[derive(Debug)]
+pub struct Chain {
+    path: PathBuf,
+    certificates: Vec<CertificateDer<'static>>,
+    names: Vec<Box<str>>,
+}
+
+impl Chain {
+    /// From a PEM file.
+    ///
+    /// # Errors
+    /// When it can't be read or parsed, or holds none.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let certificates = read_chain(path)?;
+        let names = names(&certificates).map_err(|source| {
+            let what = format!("the first certificate of {} is malformed", path.display());
+            Error::new(what, source)
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            certificates,
+            names,
+        })
+    }
+}
+
+/// A private key, read from a PEM file.
+#[derive(Debug)]
+pub struct PrivateKey {
+    path: PathBuf,
+    der: PrivateKeyDer<'static>,
+}
+
+impl PrivateKey {
+    /// The first key of a PEM file: PKCS #8, PKCS #1 or SEC 1.
+    ///
+    /// # Errors
+    /// When it can't be read or parsed, or holds none.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            path: path.to_owned(),
+            der: read_key(path)?,
+        })
     }
 }
 
@@ -87,7 +137,6 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Er
     Ok(chain)
 }
 
-/// The first key of a PEM file: PKCS #8, PKCS #1 or SEC 1.
 fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     let text = fs::read(path)
         .map(Zeroizing::new)

@@ -301,6 +301,46 @@ fn certificates_that_can_not_be_used_are_found_by_check() {
     assert!(answer.err.contains("tls.crt"), "{}", answer.err);
 }
 
+#[test]
+fn every_certificate_and_key_that_can_not_be_used_is_said_at_once_by_its_key() {
+    let upstream =
+        "[upstreams.app]\ntargets = [\"https://127.0.0.1:8443\"]\ntls = { ca = \"ca.pem\" }\n";
+    let tls = "[tls]\ncertificates = [
+        { cert = \"a.crt\", key = { file = \"a.key\" } },
+        { cert = \"b.crt\", key = { file = \"b.key\" } },
+    ]\n";
+    let place = Place::with(&format!(
+        "{}{tls}",
+        GOOD.replace(
+            "[upstreams.app]\ntargets = [\"http://127.0.0.1:8080\"]\n",
+            upstream
+        )
+    ));
+    fs::write(place.path().join("a.crt"), "nothing").unwrap();
+    fs::write(place.path().join("b.key"), "nothing").unwrap();
+    let said = [
+        "`tls.certificates[0].cert`: there is no certificate in ",
+        "`tls.certificates[0].key`: can't read ",
+        "`tls.certificates[1].cert`: can't read ",
+        "`tls.certificates[1].key`: there is no private key in ",
+        "`upstreams.app.tls.ca`: can't read ",
+    ];
+    for command in ["run", "check"] {
+        let answer = place.tidegate(&[command]);
+        assert_eq!(answer.code, Some(78), "{}", answer.err);
+        for line in said {
+            assert!(
+                answer.err.contains(line),
+                "{command}: {line}: {}",
+                answer.err
+            );
+        }
+    }
+    let json = place.tidegate(&["check", "--format", "json"]);
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!(json["problems"].as_array().unwrap().len(), said.len());
+}
+
 /// A free port; another process may take it before we do, which these tests would then say.
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")

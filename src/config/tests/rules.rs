@@ -91,6 +91,41 @@ fn only_localhost_goes_without_a_certificate() {
     refused(&text_key, "`tls.certificates[0].key` must name a file");
 }
 
+/// The advice that comes with the first mistake.
+fn advice(text: &str) -> String {
+    let problems = parse(text).unwrap_err();
+    problems.entries().next().unwrap().help.unwrap()
+}
+
+#[test]
+fn nobody_is_told_to_leave_out_what_is_needed() {
+    let audience = SMALL.replace("[\"apps\"]", "[]");
+    assert_eq!(advice(&audience), "write at least one, such as [\"apps\"]");
+    let targets = SMALL.replace("[\"http://127.0.0.1:8080\"]", "[]");
+    assert!(advice(&targets).starts_with("write at least one"));
+    let nothing = SMALL.replace("[\"apps\"]", "[\"\"]");
+    assert_eq!(advice(&nothing), "write a value");
+}
+
+#[test]
+fn a_prefix_that_is_too_long_is_said_to_be() {
+    for (network, help) in [
+        (
+            "10.0.0.0/33",
+            "at most 32: \"10.0.0.0/32\" is that one address",
+        ),
+        (
+            "fd00::/129",
+            "at most 128: \"fd00::/128\" is that one address",
+        ),
+    ] {
+        let proxies =
+            format!("external_url = \"https://localhost:8443\"\ntrusted_proxies = [\"{network}\"]");
+        let text = SMALL.replace("external_url = \"https://localhost:8443\"", &proxies);
+        assert_eq!(advice(&text), help);
+    }
+}
+
 #[test]
 fn listeners_have_an_address_each_and_one_of_them_serves() {
     refused(
