@@ -24,8 +24,8 @@ use crate::listener::{self, Bound};
 use crate::pages::Pages;
 use crate::refusal::{Refusals, Site};
 use crate::route::Table;
-use crate::session::{Sessions, StoreError};
-use crate::telemetry::AccessLog;
+use crate::session::{Sessions, StoreError, Tools};
+use crate::telemetry::{AccessLog, Metrics};
 use crate::tls;
 use crate::verify::Verifier;
 
@@ -251,16 +251,18 @@ impl Parts {
             })
             .collect();
         let issuers: Vec<_> = idps.iter().map(|(issuer, _)| Arc::clone(issuer)).collect();
+        let metrics = Metrics::new(issuers.iter().map(|issuer| &issuer.settings().name));
+        let metrics = Arc::new(metrics);
         let verifier = Arc::new(Verifier::new(idps, clock.clone(), background.clone()));
-        let sessions = Sessions::open_store(
-            &config.store,
-            config.session.clone(),
-            keys.clone(),
-            issuers.clone(),
-            Arc::clone(&verifier),
-            clock.clone(),
-            background.clone(),
-        )?;
+        let tools = Tools {
+            keys: keys.clone(),
+            idps: issuers.clone(),
+            verifier: Arc::clone(&verifier),
+            clock: clock.clone(),
+            background: background.clone(),
+            metrics,
+        };
+        let sessions = Sessions::open_store(&config.store, config.session.clone(), tools)?;
         let pages = Arc::new(Pages::new(config.pages.clone()));
         let site = site(config);
         let endpoints = Endpoints {

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{Clock, Timestamp};
 use crate::issuer::Issuer;
 use crate::seal::Keyring;
+use crate::telemetry::Metrics;
 use crate::token::{AccessToken, Grant, IdToken, SessionHash, SessionId};
 use crate::verify::{IdClaims, Rendered, Verifier};
 
@@ -25,6 +26,7 @@ mod begin;
 mod end;
 mod entry;
 mod keep;
+mod measure;
 mod pace;
 mod provider;
 mod record;
@@ -43,6 +45,7 @@ use revoke::Debts;
 use store::Store;
 use store::disk::Disk;
 use store::memory::Memory;
+use store::timed::Timed;
 
 /// How many sessions are looked for in the store at a time: a flood of cookies that name none must not hold up the rest.
 const LOADS_AT_ONCE: usize = 64;
@@ -237,6 +240,23 @@ pub struct Ended {
     pub access_token: Revocation,
 }
 
+/// What sessions work with.
+#[derive(Debug)]
+pub struct Tools {
+    /// Seals what is kept.
+    pub keys: Keyring,
+    /// The providers.
+    pub idps: Vec<Arc<Issuer>>,
+    /// Checks the ID tokens that swaps bring.
+    pub verifier: Arc<Verifier>,
+    /// The time.
+    pub clock: Clock,
+    /// Where swaps, revocations and sweeps run.
+    pub background: Handle,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// All sessions.
 pub struct Sessions {
     settings: Settings,
@@ -252,6 +272,7 @@ pub struct Sessions {
     /// This process, in the marks that it leaves.
     owner: u64,
     background: Handle,
+    metrics: Arc<Metrics>,
     /// What must be done before the process may end.
     work: TaskTracker,
     stopping: CancellationToken,
@@ -267,56 +288,47 @@ impl fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    /// Opens the store. Swaps, revocations and sweeps run on `background`.
+    /// Opens the store.
     ///
     /// # Errors
     /// When the store can't be opened: the text says which file and why.
     pub fn open_store(
         store: &StoreSettings,
         settings: Settings,
-        keys: Keyring,
-        idps: Vec<Arc<Issuer>>,
-        verifier: Arc<Verifier>,
-        clock: Clock,
-        background: Handle,
+        tools: Tools,
     ) -> Result<Arc<Self>, StoreError> {
         let store: Arc<dyn Store> = match store {
-            StoreSettings::Memory => Arc::new(Memory::default()),
-            StoreSettings::Disk { path } => Arc::new(Disk::open(path, background.clone(), &clock)?),
+            StoreSettings::Memory => {
+                Timed::over(Arc::new(Memory::default()), tools.metrics.store("memory"))
+            }
+            StoreSettings::Disk { path } => {
+                let disk = Disk::open(path, tools.background.clone(), &tools.clock)?;
+                Timed::over(Arc::new(disk), tools.metrics.store("disk"))
+            }
         };
-        Ok(Self::over(
-            store, settings, keys, idps, verifier, clock, background,
-        ))
+        Ok(Self::over(store, settings, tools))
     }
 
-    fn over(
-        store: Arc<dyn Store>,
-        settings: Settings,
-        keys: Keyring,
-        idps: Vec<Arc<Issuer>>,
-        verifier: Arc<Verifier>,
-        clock: Clock,
-        background: Handle,
-    ) -> Arc<Self> {
-        let swaps = settings.swaps_at_once;
-        let idps = idps.into_iter().map(|issuer| {
-            (
-                Arc::clone(&issuer.settings().name),
-                Provider::new(issuer, swaps),
-            )
+    fn over(store: Arc<dyn Store>, settings: Settings, tools: Tools) -> Arc<Self> {
+        let idps = tools.idps.into_iter().map(|issuer| {
+            let name = Arc::clone(&issuer.settings().name);
+            let metrics = tools.metrics.idp(&name);
+            let provider = Provider::new(issuer, settings.swaps_at_once, metrics);
+            (name, provider)
         });
         Arc::new(Self {
             idps: idps.collect(),
             settings,
-            keys,
-            clock,
-            verifier,
+            keys: tools.keys,
+            clock: tools.clock,
+            verifier: tools.verifier,
             hot: DashMap::default(),
             store,
             loads: Semaphore::new(LOADS_AT_ONCE),
             debts: Debts::default(),
             owner: random_owner(),
-            background,
+            background: tools.background,
+            metrics: tools.metrics,
             work: TaskTracker::new(),
             stopping: CancellationToken::new(),
         })
@@ -336,6 +348,7 @@ impl Sessions {
         if let Some(live) = self.open_at_once(&hash, activity) {
             return Ok(live);
         }
+        self.count_load(&hash);
         let entry = self.find(hash).await?;
         self.renewed(&entry, Wish::Fresh(activity)).await
     }

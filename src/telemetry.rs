@@ -1,7 +1,8 @@
-//! Logs: what goes where, in which form, and the one line a request leaves.
+//! Logs: what goes where, in which form, and the one line a request leaves. And what is counted.
 
 mod access;
 mod line;
+pub mod metrics;
 mod observed;
 mod request_id;
 mod writer;
@@ -11,6 +12,7 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 pub use access::{Access, AccessLog};
+pub use metrics::Metrics;
 pub use observed::Observed;
 pub use request_id::RequestId;
 

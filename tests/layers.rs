@@ -23,6 +23,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("minijinja", &["pages", "demo"]),
     ("tracing_subscriber", &["telemetry", "demo"]),
+    ("prometheus_client", &["telemetry"]),
 ];
 
 /// Who may start a task that outlives the call.

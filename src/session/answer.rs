@@ -14,6 +14,7 @@ use super::revoke::Owed;
 use super::{EndReason, Sessions, pace};
 use crate::clock::Timestamp;
 use crate::issuer;
+use crate::telemetry::metrics::SwapOutcome;
 use crate::token::Grant;
 use crate::verify::{self, Expected, IdClaims};
 
@@ -41,6 +42,7 @@ impl Sessions {
                 self.check(entry).await
             }
             Some((late, spared)) => {
+                self.count_swap(entry, SwapOutcome::TooLate);
                 self.came_too_late(entry, late, spared);
                 Progress::Failed
             }
@@ -129,6 +131,8 @@ impl Sessions {
         record.accept(claims);
         let generation = record.generation;
         entry.publish(&state, &self.settings);
+        drop(state);
+        self.count_swap(entry, SwapOutcome::Swapped);
         tracing::debug!(session = %entry.name(), generation, "swapped");
         Progress::Swapped
     }
@@ -136,6 +140,7 @@ impl Sessions {
     async fn bad_answer(self: &Arc<Self>, entry: &Arc<Entry>, why: &'static str) -> Progress {
         tracing::error!(session = %entry.name(), why,
             "the provider answered a swap with tokens that can't be accepted: the session ends");
+        self.count_swap(entry, SwapOutcome::BadAnswer);
         self.finish(entry, EndReason::BadAnswer).await;
         Progress::Failed
     }
@@ -148,6 +153,7 @@ impl Sessions {
         error: issuer::Error,
     ) -> Progress {
         let name = entry.name();
+        self.count_swap(entry, ask.outcome(&error));
         match error {
             issuer::Error::Refused { error } => {
                 let reason = if ask.doubt {
@@ -248,6 +254,6 @@ pub(super) fn unmark(entry: &Entry) {
     }
 }
 
-fn holds_a_token(salvage: &issuer::Salvage) -> bool {
+pub(super) fn holds_a_token(salvage: &issuer::Salvage) -> bool {
     salvage.access_token.is_some() || salvage.refresh_token.is_some()
 }

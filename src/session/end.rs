@@ -47,6 +47,7 @@ impl Sessions {
         state.kept = Kept::Over(tombstone);
         state.spared = tokens == Tokens::Spare;
         entry.close();
+        self.metrics.sessions_ended.count(reason.ending());
         tracing::debug!(session = %entry.name(), ?reason, "ended");
         Some(burial)
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
 use crate::issuer::Issuer;
+use crate::telemetry::metrics::IdpMetrics;
 
 /// How many revocations are under way at a time, for each provider.
 const REVOCATIONS_AT_ONCE: usize = 16;
@@ -16,16 +17,18 @@ pub(super) struct Provider {
     pub(super) issuer: Arc<Issuer>,
     pub(super) swaps: Semaphore,
     pub(super) revocations: Semaphore,
+    pub(super) metrics: Arc<IdpMetrics>,
     /// That it is down was said in the log.
     down: AtomicBool,
 }
 
 impl Provider {
-    pub(super) fn new(issuer: Arc<Issuer>, swaps_at_once: usize) -> Self {
+    pub(super) fn new(issuer: Arc<Issuer>, swaps_at_once: usize, metrics: Arc<IdpMetrics>) -> Self {
         Self {
             issuer,
             swaps: Semaphore::new(swaps_at_once),
             revocations: Semaphore::new(REVOCATIONS_AT_ONCE),
+            metrics,
             down: AtomicBool::new(false),
         }
     }

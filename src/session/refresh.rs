@@ -11,6 +11,7 @@ use super::record::{Kept, Record};
 use super::store::{Change, Written};
 use super::{Activity, EndReason, Error, Live, Sessions, pace};
 use crate::clock::Timestamp;
+use crate::telemetry::metrics::SwapOutcome;
 use crate::token::RefreshToken;
 
 /// What a look at a session came to.
@@ -59,7 +60,10 @@ impl Sessions {
     ) -> Result<Arc<Live>, Error> {
         match self.look(entry, wish) {
             Step::Done(result) => result,
-            Step::Wait(flight) => self.wait(entry, flight).await,
+            Step::Wait(flight) => {
+                self.count_wait(wish);
+                self.wait(entry, flight).await
+            }
             Step::Over(reason) => Err(self.expire(entry, reason).await),
         }
     }
@@ -187,8 +191,9 @@ impl Sessions {
         let Some(ask) = self.mark(entry).await else {
             return Progress::Failed;
         };
+        let timed = provider.metrics.swap_begins();
         let answer = provider.issuer.refresh(&ask.token).await;
-        drop(permit);
+        drop((timed, permit));
         match answer {
             Ok(grant) => {
                 provider.is_up();
@@ -215,6 +220,7 @@ impl Sessions {
         match self.store.write(Change::Mark(entry.hash, row)).await {
             Ok(Written::Done) => Some(ask),
             Ok(Written::Refused) => {
+                self.count_swap(entry, SwapOutcome::Elsewhere);
                 self.reread(entry).await;
                 None
             }

@@ -20,6 +20,7 @@ use crate::token::SessionHash;
 pub(super) mod disk;
 pub(super) mod memory;
 pub(super) mod news;
+pub(super) mod timed;
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -30,7 +31,7 @@ use news::News;
 pub(super) type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
 /// A place where sessions outlive the request. What is asked for takes effect in the order of the calls, whether or not
-/// the answers are waited for.
+/// the answers are waited for. ([`timed`] has to pass on those with a default too.)
 pub(super) trait Store: fmt::Debug + Send + Sync {
     /// The row under a key.
     fn load(&self, id: SessionHash) -> Answer<Option<Found>>;

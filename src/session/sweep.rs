@@ -15,6 +15,8 @@ use crate::token::SessionHash;
 const TICK: Duration = Duration::from_secs(1);
 /// How often, in ticks, expired sessions are looked for.
 const SWEEP_TICKS: u32 = 15;
+/// How often, in ticks, the store is asked how much it holds.
+const SAMPLE_TICKS: u32 = 5;
 /// How many expired sessions are taken at a time.
 const BATCH: usize = 256;
 /// How long a session stays in memory after its last activity, where the store has it.
@@ -25,6 +27,9 @@ impl Sessions {
     pub async fn keep_house(self: Arc<Self>) {
         for tick in 0_u32.. {
             self.pay_debts().await;
+            if tick.is_multiple_of(SAMPLE_TICKS) {
+                self.sample().await;
+            }
             if tick.is_multiple_of(SWEEP_TICKS) {
                 self.sweep().await;
             }

@@ -18,7 +18,10 @@ use crate::session::store::memory::Memory;
 use crate::session::store::{
     Answer, Census, Change, Debt, Due, Found, Index, Row, Shared, Store, Written,
 };
-use crate::session::{Activity, EndReason, Error, Live, Login, Sessions, Settings, StoreError};
+use crate::session::{
+    Activity, EndReason, Error, Live, Login, Sessions, Settings, StoreError, Tools,
+};
+use crate::telemetry::Metrics;
 use crate::token::{Grant, SessionHash, SessionId};
 use crate::verify::{self, IdClaims, Verifier};
 
@@ -98,15 +101,15 @@ impl House {
         };
         let idps = vec![(Arc::clone(&issuer), access_token)];
         let verifier = Arc::new(Verifier::new(idps, clock.clone(), Handle::current()));
-        let sessions = Sessions::over(
-            Arc::clone(&store) as Arc<dyn Store>,
-            settings,
-            Keyring::new(keys).unwrap(),
-            vec![issuer],
+        let tools = Tools {
+            keys: Keyring::new(keys).unwrap(),
+            metrics: Arc::new(Metrics::new([&issuer.settings().name])),
+            idps: vec![issuer],
             verifier,
-            clock.clone(),
-            Handle::current(),
-        );
+            clock: clock.clone(),
+            background: Handle::current(),
+        };
+        let sessions = Sessions::over(Arc::clone(&store) as Arc<dyn Store>, settings, tools);
         Self {
             idp,
             clock,

@@ -1,0 +1,215 @@
+//! What labels can say: short lists, so that the number of series is known beforehand.
+
+/// A label, or several, with all values that it can have.
+pub trait Label: Copy {
+    /// How many values there are.
+    const COUNT: usize;
+
+    /// All values, each at its [`Label::index`].
+    fn all() -> Vec<Self>;
+
+    /// Which of them this is.
+    fn index(self) -> usize;
+
+    /// Names and values as they are written.
+    fn labels(self) -> Vec<(&'static str, &'static str)>;
+}
+
+macro_rules! label {
+    ($(#[$about:meta])* $name:ident, $label:literal: $($(#[$what:meta])* $value:ident = $text:literal,)+) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$what])* $value,)+
+        }
+
+        impl Label for $name {
+            const COUNT: usize = [$($text),+].len();
+
+            fn all() -> Vec<Self> {
+                vec![$(Self::$value),+]
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+
+            fn labels(self) -> Vec<(&'static str, &'static str)> {
+                let text = match self {
+                    $(Self::$value => $text,)+
+                };
+                vec![($label, text)]
+            }
+        }
+    };
+}
+
+label! {
+    /// What a sign-in came to.
+    LoginOutcome, "outcome":
+    /// A session began.
+    SignedIn = "signed_in",
+    /// The browser had one by then: another tab was faster.
+    AlreadySignedIn = "already_signed_in",
+    /// The person, or a rule at the provider, said no.
+    Declined = "declined",
+    /// The provider answered with an error.
+    ProviderError = "provider_error",
+    /// The answer is not the provider's that was asked (RFC 9207), or not to be understood.
+    BadAnswer = "bad_answer",
+    /// The code was refused: too old, or used before.
+    CodeRefused = "code_refused",
+    /// The ID token is missing or failed a check.
+    BadIdToken = "bad_id_token",
+    /// The access token would be refused on every request.
+    BadAccessToken = "bad_access_token",
+    /// The provider, or its keys, could not be had.
+    Unavailable = "unavailable",
+    /// The session store could not keep the session.
+    StoreFailed = "store_failed",
+}
+
+label! {
+    /// What the exchange of a refresh token came to.
+    SwapOutcome, "outcome":
+    /// New tokens.
+    Swapped = "swapped",
+    /// The provider refused the refresh token: the session ended.
+    Refused = "refused",
+    /// The same, after an exchange whose outcome was unknown.
+    LostInFlight = "lost_in_flight",
+    /// The provider was not there.
+    Unavailable = "unavailable",
+    /// It was asked, and no usable answer came.
+    UnknownOutcome = "unknown_outcome",
+    /// The provider refuses the gateway's client.
+    ClientRefused = "client_refused",
+    /// What came can't be accepted: the session ended.
+    BadAnswer = "bad_answer",
+    /// The session had ended when the answer came.
+    TooLate = "too_late",
+    /// Another node did it.
+    Elsewhere = "elsewhere",
+}
+
+label! {
+    /// What a fetch of signing keys came to.
+    KeysOutcome, "outcome":
+    /// A key set.
+    Fetched = "fetched",
+    /// None; the old one stays.
+    Failed = "failed",
+}
+
+label! {
+    /// Why a session ended.
+    Ending, "reason":
+    /// The person signed out.
+    SignedOut = "signed_out",
+    /// The person signed in anew in the same browser.
+    Replaced = "replaced",
+    /// Idle for too long.
+    Idle = "idle",
+    /// The absolute deadline.
+    Absolute = "absolute",
+    /// The provider refused the refresh token.
+    Refused = "refused",
+    /// The refresh token was lost in flight.
+    LostInFlight = "lost_in_flight",
+    /// What a swap brought could not be accepted.
+    BadAnswer = "bad_answer",
+    /// The access token ended, and there was nothing to renew it with.
+    Expired = "expired",
+}
+
+label! {
+    /// What a request had to wait for.
+    WaitedFor, "on":
+    /// The identity provider: its access token had ended.
+    Swap = "swap",
+    /// The store: the session was not in memory.
+    Store = "store",
+}
+
+label! {
+    /// Why a token is to be revoked.
+    RevocationSource, "source":
+    /// A session ended.
+    SessionEnd = "session_end",
+    /// A swap's answer came when the session had ended, or could not be used.
+    Swap = "swap",
+    /// A sign-in came to nothing.
+    Login = "login",
+}
+
+label! {
+    /// What is to be revoked.
+    RevocationTarget, "target":
+    /// A refresh token.
+    RefreshToken = "refresh_token",
+    /// An access token.
+    AccessToken = "access_token",
+}
+
+label! {
+    /// What came of one try.
+    RevocationOutcome, "outcome":
+    /// The provider confirmed it.
+    Confirmed = "confirmed",
+    /// It stays owed, and is tried again.
+    Failed = "failed",
+    /// The provider offers no revocation.
+    NotOffered = "not_offered",
+    /// The token has expired, or was tried for long enough.
+    Dropped = "dropped",
+}
+
+label! {
+    /// What the session store was asked.
+    StoreOperation, "op":
+    /// For a session.
+    Load = "load",
+    /// To keep a new session.
+    Create = "create",
+    /// To note that a swap begins.
+    Mark = "mark",
+    /// To keep what a swap brought.
+    Save = "save",
+    /// To note activity.
+    Touch = "touch",
+    /// To end a session.
+    End = "end",
+    /// To forget what is over.
+    Forget = "forget",
+    /// To keep, hold or strike what is owed to providers, or to say it.
+    Debts = "debts",
+    /// What has expired.
+    Due = "due",
+    /// Which sessions belong to a user or to a session at a provider.
+    Find = "find",
+    /// How much there is.
+    Census = "census",
+    /// To keep a swap's lease, or whose turn it is to keep house.
+    Lease = "lease",
+}
+
+impl<A: Label, B: Label, C: Label> Label for (A, B, C) {
+    const COUNT: usize = A::COUNT * B::COUNT * C::COUNT;
+
+    fn all() -> Vec<Self> {
+        let pairs = A::all()
+            .into_iter()
+            .flat_map(|a| B::all().into_iter().map(move |b| (a, b)));
+        pairs
+            .flat_map(|(a, b)| C::all().into_iter().map(move |c| (a, b, c)))
+            .collect()
+    }
+
+    fn index(self) -> usize {
+        (self.0.index() * B::COUNT + self.1.index()) * C::COUNT + self.2.index()
+    }
+
+    fn labels(self) -> Vec<(&'static str, &'static str)> {
+        [self.0.labels(), self.1.labels(), self.2.labels()].concat()
+    }
+}
