@@ -32,6 +32,7 @@ mod provider;
 mod record;
 mod refresh;
 mod revoke;
+mod share;
 mod store;
 mod sweep;
 
@@ -42,10 +43,10 @@ use entry::{ByFirstBytes, Entry};
 use provider::Provider;
 use refresh::Wish;
 use revoke::Debts;
-use store::Store;
 use store::disk::Disk;
 use store::memory::Memory;
 use store::timed::Timed;
+use store::{Shared, Store};
 
 /// How many sessions are looked for in the store at a time: a flood of cookies that name none must not hold up the rest.
 const LOADS_AT_ONCE: usize = 64;
@@ -67,12 +68,25 @@ pub struct Settings {
     pub swaps_at_once: usize,
     /// How long a request waits for a swap that it needs.
     pub swap_wait: Duration,
+    /// How long memory is believed without asking a store that others share.
+    pub cache_ttl: Duration,
+    /// What becomes of requests while such a store can't be asked.
+    pub on_store_error: OnStoreError,
     /// Which tokens are revoked at the provider when a session ends.
     pub revoke_refresh_token: bool,
     /// See [`Settings::revoke_refresh_token`].
     pub revoke_access_token: bool,
     /// How long an owed revocation is retried.
     pub revoke_retry_for: Duration,
+}
+
+/// What becomes of requests while a store that other processes share can't be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnStoreError {
+    /// They are refused for the time being: a sign-out elsewhere could not be heard of.
+    Deny,
+    /// Those whose session the store has confirmed within [`Settings::cache_ttl`] are served.
+    ServeCached,
 }
 
 /// Where sessions are kept.
@@ -174,6 +188,8 @@ pub enum EndReason {
     BadAnswer,
     /// The access token ended, and the provider gave nothing to renew it with.
     Expired,
+    /// The store no longer has it.
+    Forgotten,
 }
 
 /// Why there is no live session.
@@ -267,6 +283,8 @@ pub struct Sessions {
     /// Sessions in use. What is missing here is looked for in the store.
     hot: DashMap<SessionHash, Arc<Entry>, ByFirstBytes>,
     store: Arc<dyn Store>,
+    /// Where other processes share the store.
+    shared: Option<Shared>,
     loads: Semaphore,
     debts: Debts,
     /// This process, in the marks that it leaves.
@@ -323,6 +341,7 @@ impl Sessions {
             clock: tools.clock,
             verifier: tools.verifier,
             hot: DashMap::default(),
+            shared: store.shared(),
             store,
             loads: Semaphore::new(LOADS_AT_ONCE),
             debts: Debts::default(),
@@ -357,7 +376,11 @@ impl Sessions {
     fn open_at_once(self: &Arc<Self>, hash: &SessionHash, activity: Activity) -> Option<Arc<Live>> {
         let now = self.clock.now();
         let entry = self.hot.get(hash)?;
+        if !self.vouches_for(&entry, now) {
+            return None;
+        }
         let live = entry.fresh(now, self.settings.idle_timeout)?;
+        self.look_ahead(&entry, now);
         if activity != Activity::Watches {
             self.note_activity(&entry, now);
             if entry.swap_is_due(now) {

@@ -11,13 +11,16 @@ use super::value::{
     duration, flag, is_loopback, list, path, possibly_empty_list, some_duration, spoken, text, url,
     word,
 };
-use crate::session::{Settings, StoreSettings};
+use crate::session::{OnStoreError, Settings, StoreSettings};
 
 /// Swaps at once per provider.
 const SWAPS_AT_ONCE: usize = 64;
 
 /// How long a request waits for a swap that it needs.
 const SWAP_WAIT: Duration = Duration::from_secs(10);
+
+/// How long memory is believed without asking a store that others share.
+const CACHE_TTL: Duration = Duration::from_secs(5);
 
 /// `[session]` and `[store.*]`.
 pub(super) struct Session {
@@ -66,6 +69,8 @@ pub(super) fn settings(times: &Times, logout: &Logout) -> Settings {
         outage_grace: times.outage_grace,
         swaps_at_once: SWAPS_AT_ONCE,
         swap_wait: SWAP_WAIT,
+        cache_ttl: CACHE_TTL,
+        on_store_error: OnStoreError::Deny,
         revoke_refresh_token: logout.revoke.contains(&Token::Refresh),
         revoke_access_token: logout.revoke.contains(&Token::Access),
         revoke_retry_for: logout.revoke_retry_for,

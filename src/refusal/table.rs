@@ -228,6 +228,9 @@ fn of_end(reason: EndReason) -> Row {
         EndReason::Absolute => {
             Row::sign_in("session_expired", "Your session has reached its end.").over()
         }
+        EndReason::Forgotten => {
+            Row::sign_in("session_forgotten", "Your session is no longer known here.").over()
+        }
         EndReason::Expired => Row::sign_in(
             "session_provider_expired",
             "Your session has ended at the sign-in service.",

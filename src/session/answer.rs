@@ -18,34 +18,51 @@ use crate::telemetry::metrics::SwapOutcome;
 use crate::token::Grant;
 use crate::verify::{self, Expected, IdClaims};
 
+/// The pause before a swap that could not be noted in the store is tried again.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
 /// The pause between two looks for the keys that an ID token needs.
 const KEYS_PAUSE: Duration = Duration::from_secs(1);
 
 impl Sessions {
     /// The answer is saved before anything else is done with it.
-    pub(super) async fn answered(self: &Arc<Self>, entry: &Arc<Entry>, grant: Grant) -> Progress {
-        let absorbed = {
-            let mut state = entry.state();
-            let now = self.clock.now();
-            match state.record_mut() {
-                Some(record) => {
-                    record.absorb(grant, now, self.settings.refresh_every);
-                    state.recover();
-                    None
-                }
-                None => Some((grant, state.spared)),
-            }
-        };
-        match absorbed {
-            None => {
+    pub(super) async fn answered(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        ask: &Ask,
+        grant: Grant,
+    ) -> Progress {
+        match self.absorb(entry, ask, grant) {
+            Absorbed::Yes => {
                 self.save(entry).await;
                 self.check(entry).await
             }
-            Some((late, spared)) => {
+            Absorbed::Overtaken => {
+                self.count_swap(entry, SwapOutcome::Elsewhere);
+                Progress::Swapped
+            }
+            Absorbed::TooLate { grant, spared } => {
                 self.count_swap(entry, SwapOutcome::TooLate);
-                self.came_too_late(entry, late, spared);
+                self.came_too_late(entry, grant, spared);
                 Progress::Failed
             }
+        }
+    }
+
+    fn absorb(&self, entry: &Entry, ask: &Ask, grant: Grant) -> Absorbed {
+        let now = self.clock.now();
+        let mut state = entry.state();
+        let spared = state.spared;
+        match state.record_mut() {
+            Some(record) if record.generation == ask.generation => {
+                record.absorb(grant, now, self.settings.refresh_every);
+                state.recover();
+                Absorbed::Yes
+            }
+            Some(_) => {
+                tracing::warn!(session = %entry.name(), "another node has swapped this session while this one waited for the provider");
+                Absorbed::Overtaken
+            }
+            None => Absorbed::TooLate { grant, spared },
         }
     }
 
@@ -161,8 +178,17 @@ impl Sessions {
                 } else {
                     EndReason::Refused
                 };
-                tracing::info!(session = %name, error, ?reason, "the provider refused the refresh token");
                 provider.is_up();
+                // Not if another node, which took this one for dead, has swapped it.
+                self.learn(entry).await;
+                if entry
+                    .state()
+                    .record()
+                    .is_some_and(|r| r.generation > ask.generation)
+                {
+                    return Progress::Swapped;
+                }
+                tracing::info!(session = %name, error, ?reason, "the provider refused the refresh token");
                 self.finish(entry, reason).await;
                 Progress::Failed
             }
@@ -175,7 +201,7 @@ impl Sessions {
             // A success without a single token in it, such as a page of HTML: what the provider did is unknown.
             issuer::Error::Unusable { reason, .. } | issuer::Error::Unknown { reason } => {
                 tracing::warn!(session = %name, reason, "the outcome of a swap is unknown");
-                self.doubt(entry)
+                self.doubt(entry).await
             }
             issuer::Error::Client { error } => {
                 provider.alarm(&error);
@@ -204,24 +230,42 @@ impl Sessions {
         retry_after: Option<Duration>,
         trouble: Trouble,
     ) -> Progress {
-        if !ask.doubt {
-            unmark(entry);
-            entry.state().trouble = trouble;
+        let next = self.stumbled(entry, retry_after);
+        if ask.doubt {
+            return Progress::Failed;
         }
-        self.stumbled(entry, retry_after);
-        if !ask.doubt {
+        {
+            let mut state = entry.state();
+            state.trouble = trouble;
+            if let Some(record) = state.record_mut().filter(|r| r.fence == ask.fence) {
+                (record.phase, record.trouble, record.retry_at) = (Phase::Active, trouble, next);
+            }
+        }
+        self.save(entry).await;
+        Progress::Failed
+    }
+
+    /// The refresh token may have been used. It is not sent again while the access token lives.
+    async fn doubt(self: &Arc<Self>, entry: &Arc<Entry>) -> Progress {
+        entry.state().trouble = Trouble::Doubt;
+        self.stumbled(entry, None);
+        if self.shared.is_some() {
+            // The lease ends, so that the other nodes need not wait for what does not come.
             self.save(entry).await;
         }
         Progress::Failed
     }
 
-    /// The refresh token may have been used. It is not sent again while the access token lives.
-    fn doubt(&self, entry: &Entry) -> Progress {
-        entry.state().trouble = Trouble::Doubt;
-        self.stumbled(entry, None)
+    /// The store can't be asked: that is no failure of the provider's, and soon tried again.
+    pub(super) fn wait_for_store(&self, entry: &Entry) -> Progress {
+        let next = self.clock.now() + STORE_PAUSE;
+        entry.state().not_before = next;
+        entry.swap_not_before(next);
+        Progress::Failed
     }
 
-    pub(super) fn stumbled(&self, entry: &Entry, asked: Option<Duration>) -> Progress {
+    /// Tells when the next try is due.
+    pub(super) fn stumbled(&self, entry: &Entry, asked: Option<Duration>) -> Timestamp {
         let now = self.clock.now();
         let mut state = entry.state();
         state.failures = state.failures.saturating_add(1);
@@ -234,7 +278,7 @@ impl Sessions {
             state.not_before
         };
         entry.swap_not_before(next);
-        Progress::Failed
+        state.not_before
     }
 
     /// Ends the session and waits until that is durable.
@@ -247,11 +291,16 @@ impl Sessions {
     }
 }
 
-/// The provider was not asked after all, or has not used the token.
-pub(super) fn unmark(entry: &Entry) {
-    if let Some(record) = entry.state().record_mut() {
-        record.phase = Phase::Active;
-    }
+/// What became of a provider's answer.
+enum Absorbed {
+    Yes,
+    /// Another node, which took this one for dead, was faster.
+    Overtaken,
+    /// The session has ended.
+    TooLate {
+        grant: Grant,
+        spared: bool,
+    },
 }
 
 pub(super) fn holds_a_token(salvage: &issuer::Salvage) -> bool {

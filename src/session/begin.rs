@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::end::Tokens;
 use super::entry::Entry;
-use super::record::{Kept, Record};
+use super::record::Record;
 use super::revoke::Owed;
 use super::store::Change;
 use super::{EndReason, Login, Sessions, StoreError};
@@ -25,14 +25,14 @@ impl Sessions {
         let id = SessionId::random();
         let hash = id.hash();
         let row = record.row(&hash, &self.keys, now, self.settings.idle_timeout);
+        let edition = self.edition(&hash);
         if let Err(error) = self.store.write(Change::Create(hash, row)).await {
             self.owe(Owed::all_of(&idp, grant, &self.term()));
             return Err(error);
         }
-        let kept = Kept::Alive(Box::new(record));
-        if let Some(entry) = Entry::new(hash, kept, now, now, &self.settings) {
-            self.hot.insert(hash, Arc::new(entry));
-        }
+        let entry = Entry::new(hash, Box::new(record), false, now, now, &self.settings);
+        self.confirmed(&entry, edition, now);
+        self.hot.insert(hash, Arc::new(entry));
         if let Some(old) = replaces {
             self.replace(&old, &idp, sid.as_deref()).await;
         }

@@ -160,9 +160,12 @@ impl EndReason {
     /// the provider, through which they are signed in again unseen.
     fn leaves_refresh_token(self) -> bool {
         match self {
-            Self::SignedOut | Self::Replaced | Self::Idle | Self::Absolute | Self::BadAnswer => {
-                true
-            }
+            Self::SignedOut
+            | Self::Replaced
+            | Self::Idle
+            | Self::Absolute
+            | Self::BadAnswer
+            | Self::Forgotten => true,
             Self::Refused | Self::LostInFlight | Self::Expired => false,
         }
     }

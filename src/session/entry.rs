@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::record::{Kept, Phase, Record};
+use super::store::news::Edition;
 use super::{Activity, EndReason, Error, Live, Settings, pace};
 use crate::clock::Timestamp;
 use crate::token::SessionHash;
@@ -42,7 +44,19 @@ pub(super) struct Entry {
     current: ArcSwap<Current>,
     seen: AtomicU64,
     seen_saved: AtomicU64,
+    confirmed: Confirmed,
+    /// Held by who asks the store whether this is still so.
+    pub(super) confirming: tokio::sync::Mutex<()>,
     state: Mutex<State>,
+}
+
+/// When the store last said that what memory has is so; where the store is this process's own, nobody asks.
+#[derive(Debug, Default)]
+struct Confirmed {
+    edition: AtomicU64,
+    at: AtomicU64,
+    /// From when on a request sets off the next look at the store, in milliseconds.
+    next: AtomicU64,
 }
 
 /// One generation of tokens, and until when it is good for.
@@ -66,6 +80,8 @@ pub(super) struct State {
     pub(super) failures: u32,
     /// No swap before this.
     pub(super) not_before: Timestamp,
+    /// Another process is at work on the next tokens.
+    pub(super) elsewhere: bool,
     /// A task is at work to save what could not be saved.
     pub(super) saving: bool,
     /// Its successor has the same session at the provider: revoking one's tokens would end the other's.
@@ -73,9 +89,10 @@ pub(super) struct State {
 }
 
 /// What is wrong with the last swap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Trouble {
     /// Nothing.
+    #[default]
     None,
     /// The provider refuses the gateway itself.
     Refusal,
@@ -86,52 +103,60 @@ pub(super) enum Trouble {
 }
 
 impl Entry {
-    /// A session that begins, or comes out of the store.
+    /// A session that begins, or comes out of the store. `held`: another process holds the lease of its swap.
     pub(super) fn new(
         hash: SessionHash,
-        kept: Kept,
+        record: Box<Record>,
+        held: bool,
         seen: Timestamp,
         now: Timestamp,
         settings: &Settings,
-    ) -> Option<Self> {
-        let Kept::Alive(record) = &kept else {
-            return None;
-        };
-        let current = Current::of(record, settings, &hash);
-        // What no check has passed is not served: the first request has it checked.
-        let fresh_until = match record.unchecked {
-            Some(_) => Timestamp::default(),
-            None => current.fresh_until,
-        };
-        // A mark that the store still has: its process died before it knew the outcome.
-        let doubt = record.phase != Phase::Active;
-        let swap_at = if doubt {
-            AtomicU64::new(u64::MAX)
-        } else {
-            current.swap_at
-        };
-        Some(Self {
+    ) -> Self {
+        let current = Current::of(&record, settings, &hash);
+        let absolute_deadline = record.absolute_deadline;
+        let state = State::new(record, held);
+        let entry = Self {
             hash,
             since: now,
-            absolute_deadline: record.absolute_deadline,
+            absolute_deadline,
             over: AtomicBool::new(false),
-            current: ArcSwap::from_pointee(Current {
-                fresh_until,
-                swap_at,
-                ..current
-            }),
+            current: ArcSwap::from_pointee(current),
             seen: AtomicU64::new(seen.as_millis()),
             seen_saved: AtomicU64::new(seen.as_millis()),
-            state: Mutex::new(State {
-                kept,
-                flight: None,
-                trouble: if doubt { Trouble::Doubt } else { Trouble::None },
-                failures: 0,
-                not_before: Timestamp::default(),
-                saving: false,
-                spared: false,
-            }),
-        })
+            confirmed: Confirmed::default(),
+            confirming: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+        };
+        entry.pause_swaps(&entry.state());
+        entry
+    }
+
+    /// The store has said of this entry, read under this edition of the news and at this time, that it is so.
+    pub(super) fn confirm(&self, edition: Edition, at: Timestamp, ttl: Duration) {
+        let Confirmed { next, .. } = &self.confirmed;
+        self.confirmed.at.store(at.as_millis(), Ordering::Relaxed);
+        next.store((at + ttl * 3 / 4).as_millis(), Ordering::Relaxed);
+        let edition = edition.as_u64();
+        self.confirmed.edition.store(edition, Ordering::Release);
+    }
+
+    /// Whether that still holds.
+    pub(super) fn is_confirmed(&self, edition: Edition, now: Timestamp, ttl: Duration) -> bool {
+        self.confirmed.edition.load(Ordering::Acquire) == edition.as_u64()
+            && now < Timestamp::from_millis(self.confirmed.at.load(Ordering::Relaxed)) + ttl
+    }
+
+    /// Whether it is time to look at the store again, so that no request has to wait for it: `true` for one caller.
+    pub(super) fn confirmation_is_due(&self, now: Timestamp) -> bool {
+        let at = self.confirmed.next.load(Ordering::Relaxed);
+        now.as_millis() >= at && claim(&self.confirmed.next, at)
+    }
+
+    /// What another process did.
+    pub(super) fn saw(&self, seen: Timestamp) {
+        self.seen.fetch_max(seen.as_millis(), Ordering::Relaxed);
+        self.seen_saved
+            .fetch_max(seen.as_millis(), Ordering::Relaxed);
     }
 
     /// What the log calls it.
@@ -201,7 +226,7 @@ impl Entry {
     pub(super) fn swap_is_due(&self, now: Timestamp) -> bool {
         let current = self.current.load();
         let at = current.swap_at.load(Ordering::Relaxed);
-        now.as_millis() >= at && current.claim(at)
+        now.as_millis() >= at && claim(&current.swap_at, at)
     }
 
     /// The generation that requests see.
@@ -214,7 +239,19 @@ impl Entry {
         if let Kept::Alive(record) = &state.kept {
             self.current
                 .store(Arc::new(Current::of(record, settings, &self.hash)));
+            self.pause_swaps(state);
         }
+    }
+
+    /// No request sets off a swap in the background before it may be tried again.
+    fn pause_swaps(&self, state: &State) {
+        let at = if state.in_doubt() {
+            Timestamp::MAX
+        } else {
+            state.not_before
+        };
+        let current = self.current.load();
+        current.swap_at.fetch_max(at.as_millis(), Ordering::Relaxed);
     }
 
     /// From when on activity may set off the next swap.
@@ -247,21 +284,54 @@ impl Entry {
 impl Current {
     fn of(record: &Record, settings: &Settings, hash: &SessionHash) -> Self {
         let swap_at = record.swap_at(settings.refresh_before, hash);
+        // What no check has passed is not served: the first request has it checked.
+        let fresh_until = match record.unchecked {
+            Some(_) => Timestamp::default(),
+            None => pace::fresh_until(record.obtained, record.access_expires),
+        };
         Self {
             live: Arc::new(record.live()),
-            fresh_until: pace::fresh_until(record.obtained, record.access_expires),
+            fresh_until,
             swap_at: AtomicU64::new(swap_at.as_millis()),
         }
     }
+}
 
-    fn claim(&self, at: u64) -> bool {
-        self.swap_at
-            .compare_exchange(at, u64::MAX, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-    }
+/// Takes a time that has come, so that nobody else acts on it.
+fn claim(time: &AtomicU64, at: u64) -> bool {
+    time.compare_exchange(at, u64::MAX, Ordering::Relaxed, Ordering::Relaxed)
+        .is_ok()
 }
 
 impl State {
+    fn new(record: Box<Record>, held: bool) -> Self {
+        Self {
+            elsewhere: record.phase != Phase::Active && held,
+            trouble: match record.phase {
+                Phase::Active => record.trouble,
+                Phase::Swapping { .. } if held => Trouble::None,
+                // Its process died before it knew the outcome, or never learned it.
+                Phase::Swapping { .. } => Trouble::Doubt,
+            },
+            not_before: record.retry_at,
+            kept: Kept::Alive(record),
+            flight: None,
+            failures: 0,
+            saving: false,
+            spared: false,
+        }
+    }
+
+    /// What another process made of it.
+    pub(super) fn take_over(&mut self, record: Box<Record>, held: bool) {
+        let flight = self.flight.take();
+        *self = Self {
+            flight,
+            saving: self.saving,
+            ..Self::new(record, held)
+        };
+    }
+
     pub(super) fn record(&self) -> Option<&Record> {
         match &self.kept {
             Kept::Alive(record) => Some(record),

@@ -7,64 +7,52 @@ use tokio::time::sleep;
 
 use super::entry::{Entry, Name};
 use super::record::{Kept, Record};
-use super::store::{Change, Row};
-use super::{EndReason, Error, Sessions, StoreError};
+use super::store::{Change, Found, Row, Written};
+use super::{Error, Sessions, StoreError};
 use crate::token::SessionHash;
 
 /// The longest pause between two tries to save what could not be saved.
-const SAVE_PAUSE: Duration = Duration::from_secs(5);
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Sessions {
-    /// The session in memory, out of the store if need be.
-    pub(super) async fn find(&self, hash: SessionHash) -> Result<Arc<Entry>, Error> {
+    /// The session in memory, as the store has it.
+    pub(super) async fn find(self: &Arc<Self>, hash: SessionHash) -> Result<Arc<Entry>, Error> {
+        let known = self.hot.get(&hash).map(|entry| Arc::clone(entry.value()));
+        let Some(entry) = known else {
+            return self.load(hash).await;
+        };
+        if !self.vouches_for(&entry, self.clock.now()) {
+            self.confirm(&entry).await.map_err(Error::Store)?;
+        }
+        Ok(entry)
+    }
+
+    async fn load(&self, hash: SessionHash) -> Result<Arc<Entry>, Error> {
+        let permit = self.loads.acquire().await;
         if let Some(entry) = self.hot.get(&hash) {
             return Ok(Arc::clone(entry.value()));
         }
-        let permit = self.loads.acquire().await;
-        let row = self.store.load(hash).await.map_err(Error::Store)?;
+        let (edition, now) = (self.edition(&hash), self.clock.now());
+        let found = self.store.load(hash).await.map_err(Error::Store)?;
         drop(permit);
-        let row = row.ok_or(Error::Unknown)?.row;
-        let kept = self.unseal(&hash, &row).ok_or(Error::Unknown)?;
-        if let Kept::Over(tombstone) = &kept {
-            return Err(Error::Ended(tombstone.reason));
-        }
-        let now = self.clock.now();
-        let entry = Entry::new(hash, kept, row.seen, now, &self.settings).ok_or(Error::Unknown)?;
+        let Found { row, held } = found.ok_or(Error::Unknown)?;
+        let record = match self.unseal(&hash, &row).ok_or(Error::Unknown)? {
+            Kept::Alive(record) => record,
+            Kept::Over(tombstone) => return Err(Error::Ended(tombstone.reason)),
+        };
+        let entry = Entry::new(hash, record, held, row.seen, now, &self.settings);
+        self.confirmed(&entry, edition, now);
         // Of two that looked at once, the first one's is everybody's.
         let entry = self.hot.entry(hash).or_insert_with(|| Arc::new(entry));
         Ok(Arc::clone(entry.value()))
     }
 
-    fn unseal(&self, hash: &SessionHash, row: &Row) -> Option<Kept> {
+    pub(super) fn unseal(&self, hash: &SessionHash, row: &Row) -> Option<Kept> {
         let kept = Kept::open(row, hash, &self.keys);
         if kept.is_none() {
             tracing::warn!(session = %Name(hash), "a session in the store does not open: sealed with a key that is gone, or tampered with");
         }
         kept
-    }
-
-    /// The store has a newer writer, or the session has ended there: what it says counts.
-    pub(super) async fn reread(self: &Arc<Self>, entry: &Arc<Entry>) {
-        let Ok(row) = self.store.load(entry.hash).await else {
-            return;
-        };
-        let kept = row.and_then(|found| self.unseal(&entry.hash, &found.row));
-        match kept {
-            Some(Kept::Alive(record)) => {
-                let mut state = entry.state();
-                if state.record().is_some_and(|r| r.fence <= record.fence) {
-                    state.kept = Kept::Alive(record);
-                    entry.publish(&state, &self.settings);
-                }
-            }
-            Some(Kept::Over(tombstone)) => {
-                entry.state().kept = Kept::Over(tombstone);
-                entry.close();
-            }
-            None => {
-                self.expire(entry, EndReason::SignedOut).await;
-            }
-        }
     }
 
     pub(super) fn row(&self, entry: &Entry, record: &Record) -> Row {
@@ -74,14 +62,19 @@ impl Sessions {
 
     /// Makes durable what memory holds; where the store can't, goes on trying in the background.
     pub(super) async fn save(self: &Arc<Self>, entry: &Arc<Entry>) {
-        if let Err(error) = self.save_once(entry).await {
-            tracing::error!(session = %entry.name(), error = &error as &dyn std::error::Error,
-                "a session can't be saved: it goes on in memory, and saving is retried");
-            self.keep_saving(entry);
+        match self.save_once(entry).await {
+            Ok(Written::Done) => {}
+            // It has ended, or a later swap has begun, here (which has saved all this with its mark) or elsewhere.
+            Ok(Written::Refused) => self.learn(entry).await,
+            Err(error) => {
+                tracing::error!(session = %entry.name(), error = &error as &dyn std::error::Error,
+                    "a session can't be saved: it goes on in memory, and saving is retried");
+                self.keep_saving(entry);
+            }
         }
     }
 
-    async fn save_once(&self, entry: &Entry) -> Result<(), StoreError> {
+    async fn save_once(&self, entry: &Entry) -> Result<Written, StoreError> {
         let change = {
             let state = entry.state();
             match &state.kept {
@@ -93,8 +86,7 @@ impl Sessions {
                 },
             }
         };
-        // Refused: it has ended, or a later swap has begun and has saved all this with its mark.
-        self.store.write(change).await.map(|_| ())
+        self.store.write(change).await
     }
 
     /// Retries until the store has it; shutdown waits for it.
@@ -106,12 +98,18 @@ impl Sessions {
         let saving = async move {
             let mut pause = Duration::from_millis(100);
             sleep(pause).await;
-            while sessions.save_once(&entry).await.is_err() {
-                sleep(pause).await;
+            let written = loop {
+                match sessions.save_once(&entry).await {
+                    Ok(written) => break written,
+                    Err(_) => sleep(pause).await,
+                }
                 pause = (pause * 2).min(SAVE_PAUSE);
-            }
+            };
             entry.state().saving = false;
             tracing::info!(session = %entry.name(), "saved after all");
+            if written == Written::Refused {
+                sessions.learn(&entry).await;
+            }
         };
         self.work.spawn_on(saving, &self.background);
     }

@@ -21,7 +21,9 @@ impl Sessions {
 
     /// A request is about to look for its session: counted when it has to wait for the store.
     pub(super) fn count_load(&self, hash: &SessionHash) {
-        if !self.hot.contains_key(hash) {
+        let now = self.clock.now();
+        let known = self.hot.get(hash);
+        if !known.is_some_and(|entry| self.vouches_for(&entry, now)) {
             self.metrics.session_waits.count(WaitedFor::Store);
         }
     }
@@ -78,6 +80,7 @@ impl EndReason {
             Self::LostInFlight => Ending::LostInFlight,
             Self::BadAnswer => Ending::BadAnswer,
             Self::Expired => Ending::Expired,
+            Self::Forgotten => Ending::Forgotten,
         }
     }
 }

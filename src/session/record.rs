@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::entry::Trouble;
 use super::store::{Index, Row};
 use super::{EndReason, Live, Login, pace};
 use crate::clock::Timestamp;
@@ -54,6 +55,11 @@ pub(super) struct Record {
     /// Up by one whenever a swap is begun; the store refuses a writer with a smaller one.
     pub(super) fence: u64,
     pub(super) phase: Phase,
+    /// What was wrong with the last swap, and until when the next one waits: for the other processes.
+    #[serde(default)]
+    pub(super) trouble: Trouble,
+    #[serde(default)]
+    pub(super) retry_at: Timestamp,
     /// What a newer version wrote: handed back unchanged.
     #[serde(flatten)]
     other: Map<String, Value>,
@@ -134,6 +140,8 @@ impl Record {
             generation: 0,
             fence: 0,
             phase: Phase::Active,
+            trouble: Trouble::None,
+            retry_at: Timestamp::default(),
             other: Map::new(),
         };
         record.take(grant, now, refresh_every);
@@ -154,6 +162,8 @@ impl Record {
         });
         self.generation += 1;
         self.phase = Phase::Active;
+        self.trouble = Trouble::None;
+        self.retry_at = Timestamp::default();
         self.take(grant, now, refresh_every);
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::answer::unmark;
 use super::entry::{Entry, Flight, Progress, State, Trouble};
 use super::record::{Kept, Record};
 use super::store::{Change, Written};
@@ -24,6 +23,10 @@ enum Step {
 /// A swap that is about to be asked for.
 pub(super) struct Ask {
     token: RefreshToken,
+    /// The number of its mark.
+    pub(super) fence: u64,
+    /// Which tokens it is to replace.
+    pub(super) generation: u64,
     /// The outcome of the one before was unknown: a refusal now means that its answer was lost.
     pub(super) doubt: bool,
 }
@@ -64,8 +67,26 @@ impl Sessions {
                 self.count_wait(wish);
                 self.wait(entry, flight).await
             }
-            Step::Over(reason) => Err(self.expire(entry, reason).await),
+            Step::Over(reason) => self.run_out(entry, wish, reason).await,
         }
+    }
+
+    /// Another node may have seen activity that this one has not heard of: it is asked for before a session is idle.
+    async fn run_out(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        wish: Wish,
+        reason: EndReason,
+    ) -> Result<Arc<Live>, Error> {
+        if reason == EndReason::Idle && self.shared.is_some() {
+            self.reread(entry).await.map_err(Error::Store)?;
+            return match self.look(entry, wish) {
+                Step::Done(result) => result,
+                Step::Wait(flight) => self.wait(entry, flight).await,
+                Step::Over(reason) => Err(self.expire(entry, reason).await),
+            };
+        }
+        Err(self.expire(entry, reason).await)
     }
 
     fn look(self: &Arc<Self>, entry: &Arc<Entry>, wish: Wish) -> Step {
@@ -88,6 +109,9 @@ impl Sessions {
         }
         if let Some(flight) = &state.flight {
             return Step::Wait(flight.clone());
+        }
+        if state.elsewhere {
+            return Step::Wait(self.launch(entry, &mut state));
         }
         if state.record().is_some_and(cannot_renew) {
             return Step::Over(EndReason::Expired);
@@ -142,7 +166,8 @@ impl Sessions {
     pub(super) fn swap_in_background(self: &Arc<Self>, entry: &Arc<Entry>) {
         let mut state = entry.state();
         let Some(record) = state.record() else { return };
-        if state.flight.is_some() || state.in_doubt() || cannot_renew(record) {
+        let another = state.flight.is_some() || state.elsewhere;
+        if another || state.in_doubt() || cannot_renew(record) {
             return;
         }
         self.launch(entry, &mut state);
@@ -174,6 +199,9 @@ impl Sessions {
     }
 
     async fn swap(self: &Arc<Self>, entry: &Arc<Entry>) -> Progress {
+        if entry.state().elsewhere {
+            return self.follow(entry).await;
+        }
         let (idp, pending) = match entry.state().record() {
             Some(record) => (Arc::clone(&record.idp), record.unchecked.is_some()),
             None => return Progress::Failed,
@@ -182,65 +210,79 @@ impl Sessions {
             return self.check(entry).await;
         }
         let Some(provider) = self.idps.get(&idp) else {
-            return self.stumbled(entry, None);
+            self.stumbled(entry, None);
+            return Progress::Failed;
         };
         // Fair: in the order of asking. A closed semaphore would be a bug; failing is what it would come to.
         let Ok(permit) = provider.swaps.acquire().await else {
-            return self.stumbled(entry, None);
-        };
-        let Some(ask) = self.mark(entry).await else {
+            self.stumbled(entry, None);
             return Progress::Failed;
         };
+        let ask = match self.mark(entry).await {
+            Ok(ask) => ask,
+            Err(progress) => return progress,
+        };
         let timed = provider.metrics.swap_begins();
-        let answer = provider.issuer.refresh(&ask.token).await;
+        let call = provider.issuer.refresh(&ask.token);
+        let answer = self.holding(entry, ask.fence, call).await;
         drop((timed, permit));
         match answer {
             Ok(grant) => {
                 provider.is_up();
-                self.answered(entry, grant).await
+                self.answered(entry, &ask, grant).await
             }
             Err(error) => self.failed(entry, provider, &ask, error).await,
         }
     }
 
-    /// Leaves the durable mark that the provider is about to be asked. `None`: it must not be asked now.
-    async fn mark(self: &Arc<Self>, entry: &Arc<Entry>) -> Option<Ask> {
+    /// Leaves the durable mark that the provider is about to be asked.
+    ///
+    /// # Errors
+    /// It must not be asked now: what came of it instead.
+    async fn mark(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<Ask, Progress> {
         let now = self.clock.now();
-        let (ask, row) = {
-            let mut state = entry.state();
-            if self.ended(entry, &state).is_some() || self.stopping.is_cancelled() {
-                return None;
-            }
-            let doubt = state.in_doubt();
-            let record = state.record_mut()?;
-            let token = record.refresh_token.clone()?;
-            record.mark(self.owner, now);
-            (Ask { token, doubt }, self.row(entry, record))
-        };
+        let (ask, marked) = self.prepare(entry, now).ok_or(Progress::Failed)?;
+        let row = self.row(entry, &marked);
         match self.store.write(Change::Mark(entry.hash, row)).await {
-            Ok(Written::Done) => Some(ask),
+            Ok(Written::Done) => {}
+            // Another node was faster, or has ended it.
             Ok(Written::Refused) => {
                 self.count_swap(entry, SwapOutcome::Elsewhere);
-                self.reread(entry).await;
-                None
+                return Err(self.follow(entry).await);
             }
-            // Without the mark a crash would have the token sent twice. While the old token lives there is time to wait
-            // for the store; after that a session that goes on is worth more than that risk.
-            Err(error) if now < entry.current().fresh_until => {
+            // Without the mark a crash would have the token sent twice, and another node may send it at the same time.
+            // While the old token lives there is time to wait for the store. After that a session that goes on is worth
+            // more than the risk of a crash, where no other node is.
+            Err(error) if self.shared.is_some() || now < entry.current().fresh_until => {
                 tracing::warn!(session = %entry.name(), error = &error as &dyn std::error::Error,
                     "a swap waits, since it can't be noted in the session store");
-                if !ask.doubt {
-                    unmark(entry);
-                }
-                self.stumbled(entry, None);
-                None
+                return Err(self.wait_for_store(entry));
             }
             Err(error) => {
                 tracing::warn!(session = %entry.name(), error = &error as &dyn std::error::Error,
                     "a swap can't be noted in the session store and goes on without");
-                Some(ask)
             }
         }
+        let mut state = entry.state();
+        let record = state.record_mut().ok_or(Progress::Failed)?;
+        (record.fence, record.phase) = (marked.fence, marked.phase);
+        Ok(ask)
+    }
+
+    fn prepare(&self, entry: &Entry, now: Timestamp) -> Option<(Ask, Record)> {
+        let state = entry.state();
+        if self.ended(entry, &state).is_some() || self.stopping.is_cancelled() {
+            return None;
+        }
+        let mut marked = state.record()?.clone();
+        marked.mark(self.owner, now);
+        let ask = Ask {
+            token: marked.refresh_token.clone()?,
+            fence: marked.fence,
+            generation: marked.generation,
+            doubt: state.in_doubt(),
+        };
+        Some((ask, marked))
     }
 }
 

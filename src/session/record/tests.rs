@@ -18,6 +18,8 @@ fn record() -> serde_json::Value {
         "created": 1, "authenticated": null, "absolute_deadline": 9, "user_agent": "ua",
         "address": "::1", "generation": 2, "fence": 3,
         "phase": {"Swapping": {"owner": 7, "since": 2}},
+        "trouble": "None",
+        "retry_at": 0,
         "from_the_future": {"b": [2]},
     })
 }

@@ -178,7 +178,9 @@ impl Store for Disk {
                 let _ = jobs.send(Job { change, answer });
             }
             written.await.map_err(|source| failed(WRITE, source))??;
-            debts.iter_mut().for_each(|debt| debt.held_until = until);
+            for debt in &mut debts {
+                debt.held_until = until;
+            }
             Ok(debts)
         })
     }

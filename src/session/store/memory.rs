@@ -101,8 +101,9 @@ impl Tables {
             Change::Renew(id, fence) => self.renew(&id, fence),
             Change::Owe(owed) => self.owe(owed),
             Change::Hold(ids, until) => {
-                let held = self.debts.values_mut().filter(|d| ids.contains(&d.id));
-                held.for_each(|debt| debt.held_until = until);
+                for debt in self.debts.values_mut().filter(|d| ids.contains(&d.id)) {
+                    debt.held_until = until;
+                }
                 Written::Done
             }
             Change::Paid(ids) => {

@@ -29,7 +29,7 @@ pub(in crate::session) struct News {
     waiting: Mutex<HashMap<SessionHash, Arc<Notify>>>,
 }
 
-/// A state of the news about one session. Never 0.
+/// A state of the news about one session. Never 0 once the link has been up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::session) struct Edition(u64);
 
@@ -59,46 +59,52 @@ impl Default for News {
 }
 
 impl News {
-    /// What is current of a session; `None` while nothing can be heard. To be read before the store is.
-    pub(in crate::session) fn edition(&self, id: &SessionHash) -> Option<Edition> {
-        let link = self.link.load(Ordering::SeqCst);
-        let changes = self.group(id)?.load(Ordering::SeqCst);
-        let edition = (link << CHANGES) | (changes & ((1 << CHANGES) - 1));
-        (link % 2 == 0).then_some(Edition(edition))
+    /// The edition of a session; while the link is down, the last one that was heard. To be read before the store is.
+    pub(in crate::session) fn edition(&self, id: &SessionHash) -> Edition {
+        let link = self.link.load(Ordering::SeqCst) & !1;
+        let changes = self.group(id).load(Ordering::SeqCst);
+        Edition((link << CHANGES) | (changes & ((1 << CHANGES) - 1)))
     }
 
     /// Whether changes are heard.
     pub(in crate::session) fn link_is_up(&self) -> bool {
-        self.link.load(Ordering::SeqCst) % 2 == 0
+        self.link.load(Ordering::SeqCst).is_multiple_of(2)
     }
 
     /// Changes are heard from now on. What was read before is not current.
     pub(in crate::session) fn link_up(&self) {
-        self.link.fetch_add(1, Ordering::SeqCst).rem_euclid(2);
-        debug_assert!(self.link_is_up(), "up follows down");
+        self.turn(|link| !link.is_multiple_of(2));
         self.wake_all();
     }
 
     /// Changes may go unheard from now on.
     pub(in crate::session) fn link_down(&self) {
-        self.link.fetch_add(1, Ordering::SeqCst);
-        debug_assert!(!self.link_is_up(), "down follows up");
+        self.turn(|link| link.is_multiple_of(2));
+    }
+
+    fn turn(&self, from: impl Fn(u64) -> bool) {
+        let next = |link| from(link).then_some(link + 1);
+        // It is there already: nothing to do.
+        let _ = self
+            .link
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
     }
 
     /// Another process has changed a session.
     pub(in crate::session) fn changed(&self, id: &SessionHash) {
-        if let Some(group) = self.group(id) {
-            group.fetch_add(1, Ordering::SeqCst);
-        }
+        self.group(id).fetch_add(1, Ordering::SeqCst);
         if let Some(waiting) = self.waiting().get(id) {
             waiting.notify_waiters();
         }
     }
 
-    fn group(&self, id: &SessionHash) -> Option<&AtomicU64> {
+    fn group(&self, id: &SessionHash) -> &AtomicU64 {
         let [.., high, low] = *id.as_bytes();
-        self.groups
-            .get(usize::from(u16::from_be_bytes([high, low])))
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "there are as many groups as 16 bits tell apart"
+        )]
+        &self.groups[usize::from(u16::from_be_bytes([high, low]))]
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<SessionHash, Arc<Notify>>> {

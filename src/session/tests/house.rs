@@ -19,7 +19,7 @@ use crate::session::store::{
     Answer, Census, Change, Debt, Due, Found, Index, Row, Shared, Store, Written,
 };
 use crate::session::{
-    Activity, EndReason, Error, Live, Login, Sessions, Settings, StoreError, Tools,
+    Activity, EndReason, Error, Live, Login, OnStoreError, Sessions, Settings, StoreError, Tools,
 };
 use crate::telemetry::Metrics;
 use crate::token::{Grant, SessionHash, SessionId};
@@ -39,6 +39,8 @@ pub(super) fn settings() -> Settings {
         outage_grace: Duration::ZERO,
         swaps_at_once: 64,
         swap_wait: 10 * SECOND,
+        cache_ttl: 5 * SECOND,
+        on_store_error: OnStoreError::Deny,
         revoke_refresh_token: true,
         revoke_access_token: true,
         revoke_retry_for: 10 * MINUTE,

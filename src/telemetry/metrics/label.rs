@@ -120,6 +120,8 @@ label! {
     BadAnswer = "bad_answer",
     /// The access token ended, and there was nothing to renew it with.
     Expired = "expired",
+    /// The store no longer has it.
+    Forgotten = "forgotten",
 }
 
 label! {
