@@ -49,7 +49,7 @@ use store::timed::Timed;
 use store::{Shared, Store};
 
 /// How many sessions are looked for in the store at a time: a flood of cookies that name none must not hold up the rest.
-const LOADS_AT_ONCE: usize = 64;
+const LOADS_AT_ONCE: usize = 256;
 
 /// What `[session]` and `[logout]` say.
 #[derive(Clone, Debug)]

@@ -201,7 +201,7 @@ impl Sessions {
             // A success without a single token in it, such as a page of HTML: what the provider did is unknown.
             issuer::Error::Unusable { reason, .. } | issuer::Error::Unknown { reason } => {
                 tracing::warn!(session = %name, reason, "the outcome of a swap is unknown");
-                self.doubt(entry).await
+                self.doubt(entry, ask).await
             }
             issuer::Error::Client { error } => {
                 provider.alarm(&error);
@@ -234,26 +234,40 @@ impl Sessions {
         if ask.doubt {
             return Progress::Failed;
         }
-        {
-            let mut state = entry.state();
-            state.trouble = trouble;
-            if let Some(record) = state.record_mut().filter(|r| r.fence == ask.fence) {
-                (record.phase, record.trouble, record.retry_at) = (Phase::Active, trouble, next);
-            }
-        }
-        self.save(entry).await;
+        entry.state().trouble = trouble;
+        self.release(entry, ask, |record| {
+            (record.phase, record.trouble, record.retry_at) = (Phase::Active, trouble, next);
+        })
+        .await;
         Progress::Failed
     }
 
     /// The refresh token may have been used. It is not sent again while the access token lives.
-    async fn doubt(self: &Arc<Self>, entry: &Arc<Entry>) -> Progress {
+    async fn doubt(self: &Arc<Self>, entry: &Arc<Entry>, ask: &Ask) -> Progress {
         entry.state().trouble = Trouble::Doubt;
         self.stumbled(entry, None);
         if self.shared.is_some() {
-            // The lease ends, so that the other nodes need not wait for what does not come.
-            self.save(entry).await;
+            // The mark stays, and its lease ends: the other nodes need not wait for what does not come.
+            self.release(entry, ask, |_| ()).await;
         }
         Progress::Failed
+    }
+
+    /// Ends a swap that brought nothing, unless another node has taken it over.
+    async fn release(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        ask: &Ask,
+        note: impl FnOnce(&mut Record),
+    ) {
+        let ours = {
+            let mut state = entry.state();
+            let ours = state.record_mut().filter(|r| r.fence == ask.fence);
+            ours.map(note).is_some()
+        };
+        if ours {
+            self.save(entry).await;
+        }
     }
 
     /// The store can't be asked: that is no failure of the provider's, and soon tried again.

@@ -171,7 +171,7 @@ impl Entry {
 
     /// What a request gets without a lock or a wait: nothing when anything needs a second look.
     pub(super) fn fresh(&self, now: Timestamp, idle: Duration) -> Option<Arc<Live>> {
-        if self.over.load(Ordering::Acquire) || self.expired(now, idle).is_some() {
+        if self.is_over() || self.expired(now, idle).is_some() {
             return None;
         }
         let current = self.current.load();
@@ -265,6 +265,11 @@ impl Entry {
     /// No request is served by it from now on. To be called under the lock.
     pub(super) fn close(&self) {
         self.over.store(true, Ordering::Release);
+    }
+
+    /// Whether it has ended. That is final, whatever the store says.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     /// Whether memory may forget it, since the store knows all of it and nobody has asked for it in a while.
@@ -375,6 +380,7 @@ impl State {
     /// A swap brought the next tokens.
     pub(super) fn recover(&mut self) {
         self.trouble = Trouble::None;
+        self.elsewhere = false;
         self.failures = 0;
         self.not_before = Timestamp::default();
     }
