@@ -62,7 +62,7 @@ pub struct Settings {
     pub refresh_before: Duration,
     /// The swap by age where the provider states no lifetime.
     pub refresh_every: Duration,
-    /// How long past the access token's end a request is still served while the provider is unreachable.
+    /// How long past the access token's end a session is still served while the provider can't be reached.
     pub outage_grace: Duration,
     /// Swaps at once per provider.
     pub swaps_at_once: usize,
@@ -132,12 +132,31 @@ pub struct Live {
     pub access_token: AccessToken,
     /// When the access token ends.
     pub access_expires: Timestamp,
+    /// It has ended, and is to be accepted until then all the same, since the provider can't be reached for the next one
+    /// ([`Settings::outage_grace`]).
+    pub grace: Option<Timestamp>,
     /// Claims of the verified ID token, for identity headers where the access token lacks them.
     pub claims: Arc<Map<String, Value>>,
     /// Up by one at every swap.
     pub generation: u64,
     /// What `forward` made of it for the upstream, rendered once per generation.
     pub rendered: OnceLock<Rendered>,
+}
+
+impl Live {
+    /// The same, to be accepted until then though its access token has ended.
+    fn graced(&self, until: Timestamp) -> Self {
+        Self {
+            idp: Arc::clone(&self.idp),
+            subject: Arc::clone(&self.subject),
+            access_token: self.access_token.clone(),
+            access_expires: self.access_expires,
+            grace: Some(until),
+            claims: Arc::clone(&self.claims),
+            generation: self.generation,
+            rendered: OnceLock::new(),
+        }
+    }
 }
 
 /// Where a session stands (GET `/oauth2/session`).
@@ -405,8 +424,9 @@ impl Sessions {
         if let Some(reason) = self.ended(&entry, &entry.state()) {
             return Err(Error::Ended(reason));
         }
+        let live = self.in_grace(&entry.current(), &entry.state());
         Ok(Standing {
-            live: Arc::clone(&entry.current().live),
+            live: live.unwrap_or_else(|| Arc::clone(&entry.current().live)),
             idle_deadline: entry.seen() + self.settings.idle_timeout,
             absolute_deadline: entry.absolute_deadline(),
         })

@@ -16,6 +16,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::issuer::{self, Issuer};
 use crate::token::{AccessToken, IdToken};
 use cache::{Cache, Entry};
+use claims::Moment;
 use compact::Compact;
 use keys::Keys;
 
@@ -181,12 +182,29 @@ impl Verifier {
     /// # Errors
     /// See [`Error`].
     pub async fn verify(&self, token: &AccessToken) -> Result<Arc<Verified>, Error> {
+        self.verify_until(token, None).await
+    }
+
+    /// The same for a session's access token, which past its end may be good until `grace`: it gets
+    /// one only while its provider can't be reached, and nothing else is let through for it.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn verify_until(
+        &self,
+        token: &AccessToken,
+        grace: Option<Timestamp>,
+    ) -> Result<Arc<Verified>, Error> {
+        let moment = Moment {
+            now: self.clock.now(),
+            grace,
+        };
         // Refused tokens (revoked before their time) are to be asked for here, before what is remembered.
-        let remembered = self.cache.find(token.expose(), self.clock.now());
+        let remembered = self.cache.find(token.expose(), moment);
         match remembered {
             Some(verified) => Ok(verified),
             // Boxed, so that the common case does not carry the rare one's state.
-            None => Box::pin(self.verify_anew(token)).await,
+            None => Box::pin(self.verify_anew(token, grace)).await,
         }
     }
 
@@ -220,7 +238,11 @@ impl Verifier {
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn verify_anew(&self, token: &AccessToken) -> Result<Arc<Verified>, Error> {
+    async fn verify_anew(
+        &self,
+        token: &AccessToken,
+        grace: Option<Timestamp>,
+    ) -> Result<Arc<Verified>, Error> {
         let compact = Compact::read(token.expose())?;
         let provider = self.provider(&compact)?;
         let key = provider.signed(&compact).await?;
@@ -229,7 +251,10 @@ impl Verifier {
             &provider.settings,
             &compact.header,
             compact.claims,
-            self.clock.now(),
+            Moment {
+                now: self.clock.now(),
+                grace,
+            },
         )?;
         let verified = Arc::new(verified);
         self.cache.insert(Entry {

@@ -35,6 +35,7 @@ fn session(scopes: &[&str], groups: &[&str]) -> Identity {
         subject: "ana".into(),
         access_token: AccessToken::new("t"),
         access_expires: Timestamp::MAX,
+        grace: None,
         claims: Arc::default(),
         generation: 0,
         rendered: std::sync::OnceLock::new(),

@@ -112,12 +112,13 @@ fn times(section: &mut Section<'_>) -> Times {
     let every = section.field("refresh_every");
     let read =
         |field: &Option<Field<'_>>, default| field.as_ref().map_or(Some(default), some_duration);
+    let grace = section.field("outage_grace");
     let times = Times {
         idle: read(&idle, Duration::from_mins(30)).unwrap_or_default(),
         absolute: read(&absolute, Duration::from_hours(12)).unwrap_or(Duration::MAX),
         refresh_before: read(&before, Duration::from_mins(1)).unwrap_or_default(),
         refresh_every: read(&every, Duration::from_mins(5)).unwrap_or_default(),
-        outage_grace: section.or("outage_grace", Duration::ZERO, outage_grace),
+        outage_grace: grace.as_ref().and_then(duration).unwrap_or_default(),
     };
     let limit = times.absolute;
     let no_longer = |what: &Option<Field<'_>>, is: Duration| {
@@ -131,17 +132,8 @@ fn times(section: &mut Section<'_>) -> Times {
     no_longer(&idle, times.idle);
     no_longer(&before, times.refresh_before);
     no_longer(&every, times.refresh_every);
+    no_longer(&grace, times.outage_grace);
     times
-}
-
-/// What is past its end is refused on every request, so a grace would do nothing.
-fn outage_grace(field: &Field<'_>) -> Option<Duration> {
-    let grace = duration(field)?;
-    if grace > Duration::ZERO {
-        field.reader.tell(not_yet(&field.node.place, &field.path));
-        return None;
-    }
-    Some(grace)
 }
 
 fn max_per_user(field: &Field<'_>) -> Option<()> {

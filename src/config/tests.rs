@@ -320,15 +320,6 @@ fn the_contracts_whole_configuration_is_refused_for_what_is_not_there_yet_and_no
 }
 
 #[test]
-fn a_grace_that_would_not_be_given_is_refused() {
-    let text = format!("{SMALL}[session]\noutage_grace = \"5m\"\n");
-    assert_eq!(
-        refuse(&text),
-        ["`session.outage_grace` is not supported by this version yet"]
-    );
-}
-
-#[test]
 fn the_summary_says_who_may_pass() {
     let text = format!(
         "{SMALL}{}",

@@ -36,13 +36,18 @@ impl Endpoints {
         let now = self.clock.now();
         let left = |end: crate::clock::Timestamp| end.since(now).as_secs();
         let live: &Arc<Live> = &standing.live;
-        Ok(json(&json!({
+        let mut told = json!({
             "user": &*live.subject,
             "idp": &*live.idp,
             "idle_seconds_left": left(standing.idle_deadline),
             "absolute_seconds_left": left(standing.absolute_deadline),
             "access_token_seconds_left": left(live.access_expires),
             "swaps": live.generation,
-        })))
+        });
+        // Only while the provider can't be reached, so that a page may say so.
+        if let (Some(until), Some(told)) = (live.grace, told.as_object_mut()) {
+            told.insert("outage_grace_seconds_left".to_owned(), json!(left(until)));
+        }
+        Ok(json(&told))
     }
 }

@@ -26,7 +26,8 @@ impl Endpoints {
             }
             Credential::Session(id) => {
                 let live = self.sessions.open(&id, Activity::Slides).await?;
-                let verified = self.verifier.verify(&live.access_token).await;
+                let token = &live.access_token;
+                let verified = self.verifier.verify_until(token, live.grace).await;
                 let verified = verified.map_err(Refusal::SessionToken)?;
                 Ok(json(&told(&live.claims, &verified)))
             }

@@ -246,6 +246,7 @@ fn in_session() -> Identity {
             subject: "alice".into(),
             access_token: AccessToken::new("the-access-token"),
             access_expires: Timestamp::MAX,
+            grace: None,
             claims: Arc::new(id_claims.as_object().unwrap().clone()),
             generation: 1,
             rendered: OnceLock::new(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -64,6 +64,8 @@ struct Confirmed {
 pub(super) struct Current {
     pub(super) live: Arc<Live>,
     pub(super) fresh_until: Timestamp,
+    /// The same as `live`, to be accepted past its end.
+    graced: OnceLock<Arc<Live>>,
     /// From when on activity sets off a swap, in milliseconds.
     swap_at: AtomicU64,
 }
@@ -297,8 +299,15 @@ impl Current {
         Self {
             live: Arc::new(record.live()),
             fresh_until,
+            graced: OnceLock::new(),
             swap_at: AtomicU64::new(swap_at.as_millis()),
         }
+    }
+
+    /// What requests are served with while the provider is away. The same for all, since the time is.
+    pub(super) fn graced(&self, until: Timestamp) -> Arc<Live> {
+        let graced = || Arc::new(self.live.graced(until));
+        Arc::clone(self.graced.get_or_init(graced))
     }
 }
 
@@ -314,6 +323,10 @@ impl State {
             elsewhere: record.phase != Phase::Active && held,
             trouble: match record.phase {
                 Phase::Active => record.trouble,
+                // An outage goes on until the other process has an answer.
+                Phase::Swapping { .. } if held && record.trouble == Trouble::Outage => {
+                    Trouble::Outage
+                }
                 Phase::Swapping { .. } if held => Trouble::None,
                 // Its process died before it knew the outcome, or never learned it.
                 Phase::Swapping { .. } => Trouble::Doubt,

@@ -226,6 +226,7 @@ impl Record {
             subject: Arc::clone(&self.subject),
             access_token: self.access_token.clone(),
             access_expires: self.access_expires,
+            grace: None,
             claims: Arc::clone(&self.claims),
             generation: self.generation,
             rendered: std::sync::OnceLock::new(),

@@ -1,11 +1,12 @@
 //! The swap: one exchange of the refresh token per session at a time, finished whoever hangs up, saved before it is used.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::entry::{Entry, Flight, Progress, State, Trouble};
+use super::entry::{Current, Entry, Flight, Progress, State, Trouble};
 use super::record::{Kept, Record};
 use super::store::{Change, Written};
 use super::{Activity, EndReason, Error, Live, Sessions, pace};
@@ -13,10 +14,13 @@ use crate::clock::Timestamp;
 use crate::telemetry::metrics::SwapOutcome;
 use crate::token::RefreshToken;
 
+/// How long a request that is served in its grace waits for a swap: a provider that hangs must not slow everything down.
+const GRACE_WAIT: Duration = Duration::from_secs(1);
+
 /// What a look at a session came to.
 enum Step {
     Done(Result<Arc<Live>, Error>),
-    Wait(Flight),
+    Wait(Flight, Duration),
     Over(EndReason),
 }
 
@@ -63,9 +67,9 @@ impl Sessions {
     ) -> Result<Arc<Live>, Error> {
         match self.look(entry, wish) {
             Step::Done(result) => result,
-            Step::Wait(flight) => {
+            Step::Wait(flight, patience) => {
                 self.count_wait(wish);
-                self.wait(entry, flight).await
+                self.wait(entry, flight, patience).await
             }
             Step::Over(reason) => self.run_out(entry, wish, reason).await,
         }
@@ -82,7 +86,7 @@ impl Sessions {
             self.reread(entry).await.map_err(Error::Store)?;
             return match self.look(entry, wish) {
                 Step::Done(result) => result,
-                Step::Wait(flight) => self.wait(entry, flight).await,
+                Step::Wait(flight, patience) => self.wait(entry, flight, patience).await,
                 Step::Over(reason) => Err(self.expire(entry, reason).await),
             };
         }
@@ -107,24 +111,26 @@ impl Sessions {
         if fresh && serves_as_it_is(&state, wish, now) {
             return Step::Done(Ok(Arc::clone(&current.live)));
         }
+        let graced = self.in_grace(&current, &state);
+        let patience = self.patience(graced.as_deref());
         if let Some(flight) = &state.flight {
-            return Step::Wait(flight.clone());
+            return Step::Wait(flight.clone(), patience);
         }
         if state.elsewhere {
-            return Step::Wait(self.launch(entry, &mut state));
+            return Step::Wait(self.launch(entry, &mut state), patience);
         }
         if state.record().is_some_and(cannot_renew) {
             return Step::Over(EndReason::Expired);
         }
         let rest = state.not_before.since(now);
         if let Some(error) = state.obstacle(activity, rest) {
-            return Step::Done(self.graced(&current.live, &state).ok_or(error));
+            return Step::Done(graced.ok_or(error));
         }
         // While the access token lives, a token that may be spent is not sent again.
         if fresh && state.in_doubt() {
             return Step::Done(Err(state.not_now(rest)));
         }
-        Step::Wait(self.launch(entry, &mut state))
+        Step::Wait(self.launch(entry, &mut state), patience)
     }
 
     /// The deadline that has passed, or the end that was.
@@ -139,9 +145,10 @@ impl Sessions {
         self: &Arc<Self>,
         entry: &Arc<Entry>,
         mut flight: Flight,
+        patience: Duration,
     ) -> Result<Arc<Live>, Error> {
         let landed = flight.wait_for(|progress| *progress != Progress::UnderWay);
-        let landed = timeout(self.settings.swap_wait, landed).await;
+        let landed = timeout(patience, landed).await;
         let progress = landed.ok().and_then(Result::ok).map(|progress| *progress);
         let now = self.clock.now();
         let state = entry.state();
@@ -153,13 +160,31 @@ impl Sessions {
             return Ok(Arc::clone(&current.live));
         }
         let error = state.not_now(state.not_before.since(now));
-        self.graced(&current.live, &state).ok_or(error)
+        self.in_grace(&current, &state).ok_or(error)
     }
 
-    /// While the provider is unreachable, the last tokens go on for a while where the configuration says so.
-    fn graced(&self, live: &Arc<Live>, state: &State) -> Option<Arc<Live>> {
-        let until = live.access_expires + self.settings.outage_grace;
-        (state.trouble == Trouble::Outage && self.clock.now() < until).then(|| Arc::clone(live))
+    /// While the provider can't be reached, the last tokens go on for a while where the configuration says so. Not where
+    /// it refused anything, nor where the refresh token may be spent: whatever that means, it is no outage.
+    pub(super) fn in_grace(&self, current: &Current, state: &State) -> Option<Arc<Live>> {
+        let now = self.clock.now();
+        let checked = state.record().is_some_and(|r| r.unchecked.is_none());
+        if state.trouble != Trouble::Outage || !checked {
+            return None;
+        }
+        if now < current.fresh_until {
+            return Some(Arc::clone(&current.live));
+        }
+        let until = current.live.access_expires + self.settings.outage_grace;
+        (now < until).then(|| current.graced(until))
+    }
+
+    /// How long a request waits for a swap. One that can be served without it waits just so long that a provider which is
+    /// there again is noticed.
+    fn patience(&self, meanwhile: Option<&Live>) -> Duration {
+        match meanwhile.and_then(|live| live.grace) {
+            Some(_) => self.settings.swap_wait.min(GRACE_WAIT),
+            None => self.settings.swap_wait,
+        }
     }
 
     /// Starts a swap in the background, if none is under way and nothing speaks against it.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::Verified;
-use super::claims::Window;
+use super::claims::{Moment, Window};
 use super::jwk::Key;
 use crate::clock::Timestamp;
 use crate::token::AccessToken;
@@ -62,8 +62,8 @@ impl Entry {
     }
 
     /// Good in time, and its key is still in the provider's key set.
-    fn holds(&self, now: Timestamp) -> bool {
-        self.window.holds(now) && !self.key.is_retired()
+    fn holds(&self, now: Timestamp, grace: Option<Timestamp>) -> bool {
+        self.window.holds(now, grace) && !self.key.is_retired()
     }
 }
 
@@ -85,15 +85,18 @@ impl Cache {
         }
     }
 
-    /// What this very token was verified as, if that still holds.
-    pub(super) fn find(&self, text: &str, now: Timestamp) -> Option<Arc<Verified>> {
+    /// What this very token was verified as, if that still holds. A grace is the asker's alone, and is not remembered.
+    pub(super) fn find(&self, text: &str, moment: Moment) -> Option<Arc<Verified>> {
+        let Moment { now, grace } = moment;
         let hash = self.hasher.hash_one(text);
         let mut shard = self.shard(hash)?;
         if let Some(entry) = shard.young.find(hash, |entry| entry.is(text)) {
-            return entry.holds(now).then(|| Arc::clone(&entry.verified));
+            return entry.holds(now, grace).then(|| Arc::clone(&entry.verified));
         }
         let entry = take(&mut shard.old, hash, text)?;
-        let verified = entry.holds(now).then(|| Arc::clone(&entry.verified))?;
+        let verified = entry
+            .holds(now, grace)
+            .then(|| Arc::clone(&entry.verified))?;
         self.put(&mut shard, hash, entry);
         Some(verified)
     }

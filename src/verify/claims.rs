@@ -20,9 +20,27 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// RFC 7519 section 4.1.4: *on or after* `exp` it is over.
-    pub(super) fn holds(self, now: Timestamp) -> bool {
-        self.from <= now && now < self.until
+    /// RFC 7519 section 4.1.4: *on or after* `exp` it is over, unless a grace goes on for longer.
+    pub(super) fn holds(self, now: Timestamp, grace: Option<Timestamp>) -> bool {
+        self.from <= now && now < self.end(grace)
+    }
+
+    fn end(self, grace: Option<Timestamp>) -> Timestamp {
+        grace.map_or(self.until, |grace| grace.max(self.until))
+    }
+}
+
+/// When a token is judged, and how late it may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now: Timestamp,
+    /// A token that has ended is good until then all the same.
+    pub(super) grace: Option<Timestamp>,
+}
+
+impl From<Timestamp> for Moment {
+    fn from(now: Timestamp) -> Self {
+        Self { now, grace: None }
     }
 }
 
@@ -32,7 +50,7 @@ pub(super) fn access_token(
     settings: &Settings,
     header: &Header,
     claims: Map<String, Value>,
-    now: Timestamp,
+    moment: Moment,
 ) -> Result<(Verified, Window), Error> {
     kind(settings, header, &claims)?;
     if let Some(ours) = &settings.audience {
@@ -41,7 +59,7 @@ pub(super) fn access_token(
             return Err(Error::Invalid("aud does not name us"));
         }
     }
-    let (expires, window) = times(&claims, settings.clock_skew, now)?;
+    let (expires, window) = times(&claims, settings.clock_skew, moment)?;
     let verified = Verified {
         idp: Arc::clone(idp),
         subject: subject(&claims)?,
@@ -116,7 +134,7 @@ pub(super) fn audience(claims: &Map<String, Value>) -> Result<Vec<&str>, Error> 
 pub(super) fn times(
     claims: &Map<String, Value>,
     skew: Duration,
-    now: Timestamp,
+    Moment { now, grace }: Moment,
 ) -> Result<(Timestamp, Window), Error> {
     let expires = date(claims, "exp")?.ok_or(Error::Invalid("exp is missing"))?;
     let not_before = date(claims, "nbf")?.unwrap_or_default();
@@ -125,7 +143,7 @@ pub(super) fn times(
         from: not_before.max(issued) - skew,
         until: expires + skew,
     };
-    if window.until <= now {
+    if window.end(grace) <= now {
         return Err(Error::Invalid("expired"));
     }
     if now < window.from {

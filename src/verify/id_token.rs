@@ -23,7 +23,7 @@ pub(super) fn check(
 ) -> Result<IdClaims, Error> {
     kind(header, &claims)?;
     audience(&claims, client_id)?;
-    claims::times(&claims, skew, now)?;
+    claims::times(&claims, skew, now.into())?;
     if !claims.contains_key("iat") {
         return Err(Error::Invalid("iat is missing"));
     }

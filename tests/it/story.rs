@@ -194,7 +194,98 @@ async fn while_the_provider_is_down_nobody_is_signed_out() {
 
     scene.idp.come_up();
     scene.clock.advance(MINUTE);
-    let browser = &browser;
+    eventually_served(&browser).await;
+    let journal = scene.idp.journal();
+    assert_eq!(
+        (journal.logins, journal.refreshes, journal.reuses),
+        (1, 1, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_the_grace_a_session_goes_on_without_the_provider_and_a_bearer_does_not() {
+    let scene = Scene::with(|setup| {
+        let idle = "idle_timeout     = \"30m\"";
+        setup.replace(idle, "idle_timeout = \"1h\"\noutage_grace = \"20m\"");
+    })
+    .await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let bearer = scene.bearer("alice");
+    let everywhere = ["/app", "/api/x", "/quiet/poll", "/oauth2/userinfo"];
+    let grace = async || {
+        browser.fetch("/oauth2/session").await.json()["outage_grace_seconds_left"].as_u64()
+    };
+    scene.idp.go_down();
+    assert_eq!(grace().await, None);
+    // The access token lives for five minutes.
+    for _ in 0..4 {
+        scene.clock.advance(6 * MINUTE);
+        for path in everywhere {
+            assert_eq!(browser.fetch(path).await.status, 200, "{path}");
+        }
+        assert_eq!(browser.get("/app").await.status, 200, "a page");
+        assert_eq!(scene.upstream.last().header("x-forwarded-user"), "u-alice");
+        assert!(grace().await.unwrap() <= 19 * 60);
+        let refused = scene.client().get_as(&bearer, "/api/x").await;
+        assert_eq!(refused.status, 401, "a bearer gets no grace");
+    }
+    scene.clock.advance(2 * MINUTE);
+    for path in everywhere {
+        let refused = browser.fetch(path).await;
+        assert_eq!(refused.status, 503, "{path}: {}", refused.body);
+        assert!(refused.header("retry-after").parse::<u32>().is_ok());
+    }
+    assert_eq!(grace().await, None);
+    assert!(browser.session_cookie().is_some());
+
+    scene.idp.come_up();
+    scene.clock.advance(2 * MINUTE);
+    eventually_served(&browser).await;
+    let journal = scene.idp.journal();
+    assert_eq!(
+        (journal.logins, journal.refreshes, journal.reuses),
+        (1, 1, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_comes_back_in_the_grace_is_asked_and_heard() {
+    let scene = Scene::with(|setup| {
+        let idle = "idle_timeout     = \"30m\"";
+        setup.replace(idle, "idle_timeout = \"1h\"\noutage_grace = \"20m\"");
+    })
+    .await;
+    let (alice, bob) = (scene.browser(), scene.browser());
+    alice.login("alice").await;
+    bob.login("bob").await;
+    let thief = bob.stolen();
+    scene.idp.go_down();
+    scene.clock.advance(6 * MINUTE);
+    for browser in [&alice, &bob, &thief] {
+        assert_eq!(browser.fetch("/app").await.status, 200);
+    }
+    let out = bob.get("/oauth2/sign_out").await;
+    bob.press(&out, "Sign out").await;
+    assert_eq!(
+        thief.fetch("/app").await.status,
+        401,
+        "no grace for what is over"
+    );
+
+    scene.idp.come_up();
+    scene.idp.faults().once(Fault::InvalidGrant);
+    scene.clock.advance(2 * MINUTE);
+    let refused = alice.fetch("/app").await;
+    assert_eq!(
+        refused.status, 401,
+        "nor for what the provider refused: {}",
+        refused.body
+    );
+}
+
+/// Until what was broken has healed by itself.
+async fn eventually_served(browser: &crate::support::browser::Browser) {
     let mut status = 0;
     for _ in 0..100 {
         status = browser.fetch("/app").await.status.as_u16();
@@ -204,11 +295,6 @@ async fn while_the_provider_is_down_nobody_is_signed_out() {
         tokio::time::sleep(SECOND / 20).await;
     }
     assert_eq!(status, 200, "it heals by itself");
-    let journal = scene.idp.journal();
-    assert_eq!(
-        (journal.logins, journal.refreshes, journal.reuses),
-        (1, 1, 0)
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -316,6 +316,12 @@ fn sessions_have_times_that_go_together() {
         "is longer than",
     );
     accept(&and("[session]\nabsolute_timeout = \"1m\""));
+    let grace = |time: &str| and(&format!("[session]\noutage_grace = \"{time}\""));
+    refused(&grace("13h"), "is longer than `session.absolute_timeout`");
+    for (time, minutes) in [("0s", 0), ("10m", 10), ("12h", 720)] {
+        let grace = accept(&grace(time)).session.outage_grace;
+        assert_eq!(grace, Duration::from_mins(minutes));
+    }
     refused(&and("[session]\nidle_timeout = \"0s\""), "can't be zero");
     refused(&and("[session]\nidle_timeout = 30"), "needs a unit");
     refused(

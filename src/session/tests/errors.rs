@@ -151,12 +151,85 @@ async fn the_grace_serves_the_last_tokens_while_the_provider_is_down_and_no_long
     .await;
     let id = house.login().await;
     house.idp.always(DOWN);
-    house.clock.advance(TOKEN + SECOND);
-    assert_eq!(house.open(&id).await.unwrap().generation, 0);
-    house.clock.advance(9 * MINUTE);
-    assert_eq!(house.open(&id).await.unwrap().generation, 0);
+    let ends = house.open(&id).await.unwrap().access_expires;
+    assert_eq!(house.open(&id).await.unwrap().grace, None, "not needed");
+    for pause in [TOKEN + SECOND, SECOND, 9 * MINUTE] {
+        house.clock.advance(pause);
+        let standing = house.sessions.standing(&id).await.unwrap();
+        for live in [
+            house.open(&id).await.unwrap(),
+            house.navigate(&id).await.unwrap(),
+            house.watch(&id).await.unwrap(),
+        ] {
+            assert_eq!(live.generation, 0);
+            assert_eq!(live.grace, Some(ends + 10 * MINUTE));
+        }
+        let known = standing.live.grace;
+        assert!(known.is_none() || known == Some(ends + 10 * MINUTE));
+    }
     house.clock.advance(2 * MINUTE);
     is_not_now(&house.open(&id).await);
+    let standing = house.sessions.standing(&id).await.unwrap();
+    assert_eq!(standing.live.grace, None);
+}
+
+#[tokio::test]
+async fn when_the_provider_is_back_the_next_request_has_new_tokens() {
+    let house = House::with(Settings {
+        outage_grace: 10 * MINUTE,
+        ..settings()
+    })
+    .await;
+    let id = house.login().await;
+    house.idp.next([DOWN, DOWN]);
+    house.clock.advance(TOKEN + SECOND);
+    assert!(house.open(&id).await.unwrap().grace.is_some());
+    house.clock.advance(MINUTE);
+    assert!(house.open(&id).await.unwrap().grace.is_some());
+    assert_eq!(house.idp.refreshes(), 2);
+    house.clock.advance(MINUTE);
+    let live = house.open(&id).await.unwrap();
+    assert_eq!((live.generation, live.grace), (1, None));
+    assert_eq!((house.idp.refreshes(), house.idp.reuses()), (3, 0));
+}
+
+#[tokio::test]
+async fn in_the_grace_nobody_waits_long_for_a_provider_that_hangs() {
+    let house = House::with(Settings {
+        outage_grace: 10 * MINUTE,
+        ..settings()
+    })
+    .await;
+    let id = house.login().await;
+    house.idp.next([DOWN, Script::Hold]);
+    house.clock.advance(TOKEN + SECOND);
+    house.open(&id).await.unwrap();
+    house.clock.advance(MINUTE);
+    let began = std::time::Instant::now();
+    assert_eq!(house.open(&id).await.unwrap().generation, 0);
+    assert!(began.elapsed() < 5 * SECOND, "{:?}", began.elapsed());
+    house.idp.release(1);
+    house.calm().await;
+    assert_eq!(house.open(&id).await.unwrap().generation, 1);
+}
+
+#[tokio::test]
+async fn the_grace_ends_where_the_outcome_is_unknown() {
+    let house = House::with(Settings {
+        outage_grace: 10 * MINUTE,
+        ..settings()
+    })
+    .await;
+    let id = house.login().await;
+    house.idp.next([DOWN, Script::RotateAndReset, DOWN]);
+    house.clock.advance(TOKEN + SECOND);
+    assert!(house.open(&id).await.unwrap().grace.is_some());
+    house.clock.advance(2 * SECOND);
+    is_in_doubt(&house.open(&id).await);
+    house.clock.advance(10 * SECOND);
+    is_in_doubt(&house.open(&id).await);
+    let standing = house.sessions.standing(&id).await.unwrap();
+    assert_eq!(standing.live.grace, None);
 }
 
 #[tokio::test]

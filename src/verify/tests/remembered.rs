@@ -41,6 +41,79 @@ async fn it_is_forgotten_at_its_end() {
 }
 
 #[tokio::test]
+async fn a_grace_lets_it_be_late_and_is_remembered_by_nobody() {
+    let scene = Scene::new().await;
+    let token = scene.draft().sign();
+    let until = scene.clock.now() + 900 * SECOND;
+    let graced = async || {
+        let token = AccessToken::new(token.as_str());
+        let verified = scene.verifier.verify_until(&token, Some(until)).await;
+        reason(verified)
+    };
+    assert_eq!(graced().await, "");
+    scene.clock.advance(400 * SECOND);
+    for _ in 0..3 {
+        assert_eq!(graced().await, "", "remembered or not");
+        assert_eq!(reason(scene.verify(&token).await), "expired", "a bearer");
+    }
+    scene.clock.advance(499 * SECOND);
+    assert_eq!(graced().await, "");
+    scene.clock.advance(2 * SECOND);
+    assert_eq!(graced().await, "expired");
+}
+
+#[tokio::test]
+async fn a_grace_before_the_end_changes_nothing() {
+    let scene = Scene::new().await;
+    let token = scene.draft().sign();
+    let soon = Some(scene.clock.now() + SECOND);
+    scene.clock.advance(325 * SECOND);
+    let token = AccessToken::new(token);
+    let verify = async || reason(scene.verifier.verify_until(&token, soon).await);
+    assert_eq!(verify().await, "", "the leeway is still there");
+    scene.clock.advance(10 * SECOND);
+    assert_eq!(verify().await, "expired");
+}
+
+#[tokio::test]
+async fn a_grace_is_for_the_end_only() {
+    let scene = Scene::new().await;
+    let late = Some(scene.clock.now() + 3600 * SECOND);
+    let verify = async |token: String| {
+        let token = AccessToken::new(token);
+        reason(scene.verifier.verify_until(&token, late).await)
+    };
+    let ended = json!(scene.time(-60));
+    let draft = || scene.draft().claim("exp", ended.clone());
+    assert_eq!(verify(draft().sign()).await, "");
+    let soon = json!(scene.time(100));
+    let not_yet = draft().claim("nbf", soon.clone()).sign();
+    assert_eq!(verify(not_yet).await, "not valid yet");
+    let to_come = draft().claim("iat", soon).sign();
+    assert_eq!(verify(to_come).await, "not valid yet");
+    let elsewhere = draft().claim("aud", json!("elsewhere")).sign();
+    assert_eq!(verify(elsewhere).await, "aud does not name us");
+    let endless = draft().claim("exp", Value::Null).sign();
+    assert_ne!(verify(endless).await, "");
+    let forged = draft().sign_with(&OTHER_RSA, "RS256");
+    assert_ne!(verify(forged).await, "");
+}
+
+#[tokio::test]
+async fn a_grace_outlives_no_key() {
+    let scene = Scene::new().await;
+    let token = AccessToken::new(scene.draft().sign());
+    let late = Some(scene.clock.now() + 3600 * SECOND);
+    scene.clock.advance(400 * SECOND);
+    assert_eq!(reason(scene.verifier.verify_until(&token, late).await), "");
+    scene.publish(set(&[P256.jwk(json!({ "kid": "ec" }))]));
+    let unknown = scene.draft().header(json!({ "kid": "new" })).sign();
+    let _ = scene.verify(&unknown).await;
+    let refused = scene.verifier.verify_until(&token, late).await;
+    assert_eq!(reason(refused), "signed with an unknown key");
+}
+
+#[tokio::test]
 async fn it_goes_with_its_key() {
     let scene = Scene::new().await;
     let (by_rsa, by_ec) = (
@@ -125,7 +198,7 @@ fn entry(text: &str, until: u64) -> Entry {
     let (expires, window) = claims::times(
         expires.as_object().unwrap(),
         Duration::ZERO,
-        Timestamp::default(),
+        Timestamp::default().into(),
     )
     .unwrap();
     Entry {
@@ -138,7 +211,7 @@ fn entry(text: &str, until: u64) -> Entry {
 
 #[test]
 fn no_more_are_kept_than_the_bound() {
-    let now = Timestamp::from_secs(1);
+    let now = Timestamp::from_secs(1).into();
     for (cache, bound) in [
         (Cache::bounded(1280, usize::MAX / 2), 1280),
         (Cache::bounded(usize::MAX / 2, 128 * 10_000), 128 * 20),
@@ -158,7 +231,11 @@ fn what_is_asked_for_stays() {
     cache.insert(entry("favourite", 2));
     for number in 0..10_000 {
         cache.insert(entry(&format!("token {number}"), 2));
-        assert!(cache.find("favourite", Timestamp::from_secs(1)).is_some());
+        assert!(
+            cache
+                .find("favourite", Timestamp::from_secs(1).into())
+                .is_some()
+        );
     }
 }
 
@@ -169,9 +246,7 @@ fn a_token_put_twice_is_there_once() {
         cache.insert(entry("one", 2));
     }
     assert_eq!(cache.len(), 1);
-    assert_eq!(
-        &*cache.find("one", Timestamp::from_secs(1)).unwrap().subject,
-        "one"
-    );
-    assert!(cache.find("one", Timestamp::from_secs(2)).is_none());
+    let at = |seconds| Timestamp::from_secs(seconds).into();
+    assert_eq!(&*cache.find("one", at(1)).unwrap().subject, "one");
+    assert!(cache.find("one", at(2)).is_none());
 }
