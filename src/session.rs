@@ -23,6 +23,7 @@ use crate::verify::{IdClaims, Rendered, Verifier};
 
 mod answer;
 mod begin;
+mod chores;
 mod end;
 mod entry;
 mod keep;

@@ -4,7 +4,7 @@ use super::answer::holds_a_token;
 use super::entry::Entry;
 use super::record::Kept;
 use super::refresh::{Ask, Wish};
-use super::{EndReason, Sessions};
+use super::{EndReason, Sessions, StoreError};
 use crate::issuer;
 use crate::telemetry::metrics::{Ending, SwapOutcome, WaitedFor};
 use crate::token::SessionHash;
@@ -12,11 +12,11 @@ use crate::token::SessionHash;
 impl Sessions {
     /// Sets what is sampled rather than counted: the one place that does. Where the store does not answer, what it said
     /// last stays.
-    pub(super) async fn sample(&self) {
-        if let Ok(census) = self.store.census().await {
-            self.metrics.sessions_active.set(census.alive);
-            self.metrics.revocation_queue.set(census.owed);
-        }
+    pub(super) async fn sample(&self) -> Result<(), StoreError> {
+        let census = self.store.census().await?;
+        self.metrics.sessions_active.set(census.alive);
+        self.metrics.revocation_queue.set(census.owed);
+        Ok(())
     }
 
     /// A request is about to look for its session: counted when it has to wait for the store.

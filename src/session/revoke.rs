@@ -286,7 +286,8 @@ impl Sessions {
         self.work.spawn_on(noting, &self.background);
     }
 
-    async fn save_debts(&self) -> Result<(), StoreError> {
+    /// Makes durable what is owed and could not be saved at once.
+    pub(super) async fn save_debts(&self) -> Result<(), StoreError> {
         let unsaved = self.debts.unsaved();
         if unsaved.is_empty() {
             return Ok(());
@@ -334,19 +335,7 @@ impl Sessions {
     }
 
     /// Tries what is due, each by itself: a provider that hangs holds up no other.
-    pub(super) async fn pay_debts(self: &Arc<Self>) {
-        if let Err(error) = self.save_debts().await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "owed revocations can't be saved: they stay owed in memory"
-            );
-        }
-        if let Err(error) = self.claim_debts().await {
-            tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "owed revocations can't be read"
-            );
-        }
+    pub(super) fn pay_debts(self: &Arc<Self>) {
         for id in self.debts.due(self.clock.now()) {
             let sessions = Arc::clone(self);
             self.background.spawn(async move { sessions.pay(id).await });

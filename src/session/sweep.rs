@@ -1,4 +1,4 @@
-//! Housekeeping: ends what has expired, forgets what is over, and lets memory go of what nobody asks for.
+//! The sweep: ends what has expired, forgets what is over, and lets memory go of what nobody asks for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,60 +8,28 @@ use tokio::task::JoinSet;
 use super::end::Tokens;
 use super::entry::Entry;
 use super::store::{Answer, Change, Due, Written};
-use super::{Error, Sessions, pace};
+use super::{Error, Sessions, StoreError, pace};
 use crate::token::SessionHash;
 
-/// How often owed revocations are looked at.
-const TICK: Duration = Duration::from_secs(1);
-/// How often, in ticks, expired sessions are looked for.
-const SWEEP_TICKS: u32 = 15;
-/// How often, in ticks, the store is asked how much it holds.
-const SAMPLE_TICKS: u32 = 5;
 /// How many expired sessions are taken at a time.
 const BATCH: usize = 256;
 /// How long a session stays in memory after its last activity, where the store has it.
 const QUIET: Duration = Duration::from_mins(10);
 
 impl Sessions {
-    /// Retries owed revocations and sweeps what has expired; runs until the process ends.
-    pub async fn keep_house(self: Arc<Self>) {
-        for tick in 0_u32.. {
-            self.pay_debts().await;
-            if tick.is_multiple_of(SAMPLE_TICKS) {
-                self.sample().await;
-            }
-            if tick.is_multiple_of(SWEEP_TICKS) {
-                self.sweep().await;
-            }
-            // Woken or not: it is looked at once in a tick at least, since the time may have been moved.
-            let _ = tokio::time::timeout(TICK, self.debts.wait()).await;
+    /// Ends what has expired and forgets what is over, where that is for this process to do.
+    ///
+    /// # Errors
+    /// When the store can't be asked: the next sweep finds the same.
+    pub(super) async fn sweep(self: &Arc<Self>) -> Result<(), StoreError> {
+        if !self.store.keeps_house().await? {
+            return Ok(());
         }
-    }
-
-    /// Ends what has expired and forgets what is over.
-    pub(super) async fn sweep(self: &Arc<Self>) {
-        // Where nobody can tell, the next sweep will.
-        if self.store.keeps_house().await.unwrap_or(false) {
-            self.sweep_store().await;
-        }
-        self.tidy_memory().await;
-    }
-
-    async fn sweep_store(self: &Arc<Self>) {
         loop {
-            let due = match self.store.due(self.clock.now(), BATCH).await {
-                Ok(due) => due,
-                Err(error) => {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "expired sessions can't be found"
-                    );
-                    return;
-                }
-            };
+            let due = self.store.due(self.clock.now(), BATCH).await?;
             let full = due.len() == BATCH;
             if !self.sweep_batch(due).await || !full {
-                break;
+                return Ok(());
             }
         }
     }
@@ -158,7 +126,7 @@ impl Sessions {
 
     /// Lets memory go of sessions that the store knows all about. One that somebody holds stays: there must never be
     /// two of the same.
-    async fn tidy_memory(&self) {
+    pub(super) async fn tidy_memory(&self) {
         self.save_activity(pace::seen_step(self.settings.idle_timeout))
             .await;
         let now = self.clock.now();

@@ -17,6 +17,7 @@ pub(in crate::session) struct Memory {
 #[derive(Debug, Default)]
 struct Tables {
     rows: HashMap<SessionHash, Row>,
+    tombstones: u64,
     deadlines: BTreeSet<(Timestamp, SessionHash)>,
     indices: BTreeMap<Index, BTreeSet<SessionHash>>,
     debts: BTreeMap<DebtId, Debt>,
@@ -71,7 +72,7 @@ impl Store for Memory {
 
     fn census(&self) -> Answer<Census> {
         self.with(|tables| Census {
-            alive: tables.rows.values().filter(|row| !row.ended).count() as u64,
+            alive: tables.rows.len() as u64 - tables.tombstones,
             owed: tables.debts.len() as u64,
         })
     }
@@ -127,6 +128,7 @@ impl Tables {
         for index in [row.subject, row.sid].into_iter().flatten() {
             self.indices.entry(index).or_default().insert(id);
         }
+        self.tombstones += u64::from(row.ended);
         self.rows.insert(id, row);
         Written::Done
     }
@@ -135,6 +137,7 @@ impl Tables {
         let Some(row) = self.rows.remove(id) else {
             return;
         };
+        self.tombstones -= u64::from(row.ended);
         self.deadlines.remove(&(row.deadline, *id));
         for index in [row.subject, row.sid].into_iter().flatten() {
             let Some(ids) = self.indices.get_mut(&index) else {

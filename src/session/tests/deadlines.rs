@@ -82,7 +82,7 @@ async fn the_sweep_ends_what_nobody_asks_for() {
     house.open(&ids[0]).await.unwrap();
     house.calm().await;
     house.clock.advance(MINUTE);
-    house.sessions.sweep().await;
+    house.sweep().await;
     house.pay().await;
     assert_eq!(house.idp.living().len(), 1);
     assert_eq!(house.end_of(&ids[1]).await, EndReason::Idle);
@@ -100,7 +100,7 @@ async fn the_sweep_believes_memory_rather_than_the_store() {
     tokio::task::yield_now().await;
     house.store.fails(Fault::None);
     house.clock.advance(2 * MINUTE);
-    house.sessions.sweep().await;
+    house.sweep().await;
     house.open(&id).await.unwrap();
 }
 
@@ -110,11 +110,11 @@ async fn a_tombstone_stays_until_the_absolute_deadline_and_is_then_forgotten() {
     let id = house.login().await;
     house.sessions.end(&id, EndReason::SignedOut).await.unwrap();
     house.clock.advance(12 * 60 * MINUTE - SECOND);
-    house.sessions.sweep().await;
+    house.sweep().await;
     assert!(house.store.inner_row(&id).await.unwrap().ended);
     assert_eq!(house.end_of(&id).await, EndReason::SignedOut);
     house.clock.advance(6 * MINUTE);
-    house.sessions.sweep().await;
+    house.sweep().await;
     assert!(house.store.inner_row(&id).await.is_none());
     assert!(matches!(house.open(&id).await, Err(Error::Unknown)));
 }
@@ -142,7 +142,7 @@ async fn memory_lets_go_of_what_is_quiet_and_finds_it_again() {
     house.clock.advance(MINUTE / 2);
     house.open(&id).await.unwrap();
     house.clock.advance(11 * MINUTE);
-    house.sessions.sweep().await;
+    house.sweep().await;
     assert_eq!(house.sessions.hot.len(), 0);
     let idle = house.sessions.standing(&id).await.unwrap().idle_deadline;
     let left = idle.since(house.clock.now());
@@ -163,11 +163,11 @@ async fn activity_that_could_not_be_saved_is_not_forgotten_by_memory() {
     house.open(&id).await.unwrap();
     eventually(|| house.store.touches() > 0).await;
     house.clock.advance(15 * MINUTE);
-    house.sessions.sweep().await;
+    house.sweep().await;
     house.store.fails(Fault::None);
     house.open(&id).await.unwrap();
     house.clock.advance(15 * MINUTE);
-    house.sessions.sweep().await;
+    house.sweep().await;
     assert_eq!(house.sessions.hot.len(), 0, "now the store knows");
     house.open(&id).await.unwrap();
 }

@@ -91,7 +91,7 @@ async fn a_revocation_stays_owed_until_the_provider_confirms() {
         let before = house.idp.journal().len();
         eventually_async(async || {
             house.clock.advance(SECOND);
-            house.sessions.pay_debts().await;
+            house.sessions.pay_debts();
             house.idp.journal().len() >= before + 2
         })
         .await;
@@ -113,7 +113,7 @@ async fn a_revocation_is_dropped_when_it_was_retried_for_long_enough() {
     // The access token lives for five minutes, the refresh token is retried for ten.
     house.clock.advance(6 * MINUTE);
     eventually_async(async || {
-        house.sessions.pay_debts().await;
+        house.sessions.pay_debts();
         house.sessions.debts.len() == 1
     })
     .await;

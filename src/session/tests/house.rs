@@ -177,6 +177,12 @@ impl House {
         }
     }
 
+    /// What housekeeping does every few seconds.
+    pub(super) async fn sweep(&self) {
+        self.sessions.sweep().await.unwrap();
+        self.sessions.tidy_memory().await;
+    }
+
     /// Until no swap and no save is under way.
     pub(super) async fn calm(&self) {
         eventually(|| self.sessions.work.is_empty()).await;
@@ -185,7 +191,7 @@ impl House {
     /// Until all that is owed was tried and confirmed.
     pub(super) async fn pay(&self) {
         eventually_async(async || {
-            self.sessions.pay_debts().await;
+            self.sessions.pay_debts();
             self.sessions.debts.len() == 0
         })
         .await;

@@ -130,7 +130,7 @@ async fn a_session_that_idled_out_while_nothing_ran_has_ended() {
     let next = house.restarted(&killed(&path));
     house.clock.advance(30 * MINUTE);
     assert_eq!(next.end_of(&one).await, EndReason::Idle);
-    next.sessions.sweep().await;
+    next.sweep().await;
     assert_eq!(next.end_of(&two).await, EndReason::Idle);
     next.pay().await;
     assert!(house.idp.living().is_empty());

@@ -20,6 +20,8 @@ const DEADLINES: TableDefinition<'_, (u64, &[u8; 32]), ()> = TableDefinition::ne
 /// By user, and by session at the provider.
 const INDICES: MultimapTableDefinition<'_, &[u8; 32], &[u8; 32]> =
     MultimapTableDefinition::new("indices");
+/// Those that have ended, so that the others can be counted.
+const TOMBSTONES: TableDefinition<'_, &[u8; 32], ()> = TableDefinition::new("tombstones");
 /// What is owed: held until, expires, sealed.
 const DEBTS: TableDefinition<'_, &[u8; 16], (u64, u64, &[u8])> = TableDefinition::new("debts");
 
@@ -113,17 +115,19 @@ pub(super) fn free_debts(
 }
 
 pub(super) fn census(transaction: &ReadTransaction) -> Result<Census> {
-    let mut alive = 0;
-    for head in transaction.open_table(HEADS)?.iter()? {
-        alive += u64::from(!Head::decode(head?.1.value())?.ended);
-    }
-    let owed = ReadableTableMetadata::len(&transaction.open_table(DEBTS)?)?;
-    Ok(Census { alive, owed })
+    let all = transaction.open_table(HEADS)?.len()?;
+    let ended = transaction.open_table(TOMBSTONES)?.len()?;
+    let owed = transaction.open_table(DEBTS)?.len()?;
+    Ok(Census {
+        alive: all - ended,
+        owed,
+    })
 }
 
 struct Tables<'t> {
     heads: Table<'t, &'static [u8; 32], &'static [u8]>,
     sealed: Table<'t, &'static [u8; 32], &'static [u8]>,
+    tombstones: Table<'t, &'static [u8; 32], ()>,
     deadlines: Table<'t, (u64, &'static [u8; 32]), ()>,
     indices: MultimapTable<'t, &'static [u8; 32], &'static [u8; 32]>,
     debts: Table<'t, &'static [u8; 16], (u64, u64, &'static [u8])>,
@@ -134,6 +138,7 @@ impl<'t> Tables<'t> {
         Ok(Self {
             heads: transaction.open_table(HEADS)?,
             sealed: transaction.open_table(SEALED)?,
+            tombstones: transaction.open_table(TOMBSTONES)?,
             deadlines: transaction.open_table(DEADLINES)?,
             indices: transaction.open_multimap_table(INDICES)?,
             debts: transaction.open_table(DEBTS)?,
@@ -215,6 +220,11 @@ impl<'t> Tables<'t> {
         }
         self.heads.insert(id.as_bytes(), new.encode().as_slice())?;
         self.sealed.insert(id.as_bytes(), row.sealed.as_slice())?;
+        if row.ended {
+            self.tombstones.insert(id.as_bytes(), ())?;
+        } else if old.is_some_and(|old| old.ended) {
+            self.tombstones.remove(id.as_bytes())?;
+        }
         Ok(Written::Done)
     }
 
@@ -224,6 +234,7 @@ impl<'t> Tables<'t> {
         };
         self.heads.remove(id.as_bytes())?;
         self.sealed.remove(id.as_bytes())?;
+        self.tombstones.remove(id.as_bytes())?;
         self.deadlines
             .remove((head.deadline.as_millis(), id.as_bytes()))?;
         for index in head.indices() {
