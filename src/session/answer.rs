@@ -40,9 +40,9 @@ impl Sessions {
                 self.count_swap(entry, SwapOutcome::Elsewhere);
                 Progress::Swapped
             }
-            Absorbed::TooLate { grant, spared } => {
+            Absorbed::TooLate(grant) => {
                 self.count_swap(entry, SwapOutcome::TooLate);
-                self.came_too_late(entry, grant, spared);
+                self.came_too_late(entry, grant);
                 Progress::Failed
             }
         }
@@ -51,7 +51,6 @@ impl Sessions {
     fn absorb(&self, entry: &Entry, ask: &Ask, grant: Grant) -> Absorbed {
         let now = self.clock.now();
         let mut state = entry.state();
-        let spared = state.spared;
         match state.record_mut() {
             Some(record) if record.generation == ask.generation => {
                 record.absorb(grant, now, self.settings.refresh_every);
@@ -62,17 +61,17 @@ impl Sessions {
                 tracing::warn!(session = %entry.name(), "another node has swapped this session while this one waited for the provider");
                 Absorbed::Overtaken
             }
-            None => Absorbed::TooLate { grant, spared },
+            None => Absorbed::TooLate(grant),
         }
     }
 
     /// The session ended while the provider was asked: the end stands, and what came is given back.
-    fn came_too_late(self: &Arc<Self>, entry: &Entry, grant: Grant, spared: bool) {
-        let idp = match &entry.state().kept {
-            Kept::Over(tombstone) => Arc::clone(tombstone.idp()),
-            Kept::Alive(record) => Arc::clone(&record.idp),
+    fn came_too_late(self: &Arc<Self>, entry: &Entry, grant: Grant) {
+        let (idp, tokens) = match &entry.state().kept {
+            Kept::Over(tombstone) => (Arc::clone(tombstone.idp()), tombstone.tokens),
+            Kept::Alive(record) => (Arc::clone(&record.idp), Tokens::Revoke),
         };
-        if spared {
+        if tokens == Tokens::Spare {
             return;
         }
         let owed = Owed::all_of(&idp, grant, &self.term()).into_iter();
@@ -311,10 +310,7 @@ enum Absorbed {
     /// Another node, which took this one for dead, was faster.
     Overtaken,
     /// The session has ended.
-    TooLate {
-        grant: Grant,
-        spared: bool,
-    },
+    TooLate(Grant),
 }
 
 pub(super) fn holds_a_token(salvage: &issuer::Salvage) -> bool {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::entry::Entry;
 use super::record::{Kept, Record};
 use super::revoke::Owed;
-use super::store::{Change, Row};
+use super::store::{Change, Row, Written};
 use super::{EndReason, Ended, Error, Live, Revocation, Sessions, StoreError};
 use crate::token::IdToken;
 
@@ -14,9 +16,10 @@ use crate::token::IdToken;
 const REVOCATION_WAIT: Duration = Duration::from_secs(3);
 
 /// Whether a session's tokens are to be revoked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Tokens {
     /// As the settings ask.
+    #[default]
     Revoke,
     /// No: its successor has the same session at the provider, and a provider that revokes one token of that session
     /// (Keycloak) ends the other's too.
@@ -25,7 +28,6 @@ pub(super) enum Tokens {
 
 /// A session that has ended in memory, and what is still to be done about it.
 pub(super) struct Burial {
-    tombstone: Row,
     owed: Vec<Owed>,
     idp: Arc<str>,
     id_token: Option<IdToken>,
@@ -37,15 +39,13 @@ impl Sessions {
         let now = self.clock.now();
         let mut state = entry.state();
         let record = state.record()?;
-        let tombstone = record.tombstone(reason, now);
+        let tombstone = record.tombstone(reason, tokens, now);
         let burial = Burial {
-            tombstone: tombstone.row(&entry.hash, &self.keys),
             owed: self.owed_by(record, &entry.current().live, reason, tokens),
             idp: Arc::clone(&record.idp),
             id_token: record.id_token.clone(),
         };
         state.kept = Kept::Over(tombstone);
-        state.spared = tokens == Tokens::Spare;
         entry.close();
         self.metrics.sessions_ended.count(reason.ending());
         tracing::debug!(session = %entry.name(), ?reason, "ended");
@@ -59,24 +59,67 @@ impl Sessions {
         burial: &Burial,
     ) -> Result<(), StoreError> {
         self.debts.take_up(burial.owed.iter().cloned());
-        let change = Change::End {
-            id: entry.hash,
-            tombstone: burial.tombstone.clone(),
-            owed: burial.owed.iter().map(|o| o.debt(&self.keys)).collect(),
-        };
-        match self.store.write(change).await {
-            Ok(_) => {
-                let ids: Vec<_> = burial.owed.iter().map(|owed| owed.id).collect();
-                self.debts.saved(&ids);
-                Ok(())
-            }
-            Err(error) => {
-                tracing::error!(session = %entry.name(), error = &error as &dyn std::error::Error,
-                    "a session's end can't be saved: it has ended in memory, and saving is retried");
-                self.keep_saving(entry);
-                Err(error)
-            }
+        let told = self.tell_end(entry, burial.owed.clone()).await;
+        if let Err(error) = &told {
+            tracing::error!(session = %entry.name(), error = error as &dyn std::error::Error,
+                "a session's end can't be saved: it has ended in memory, and saving is retried");
+            self.keep_saving(entry);
         }
+        told
+    }
+
+    /// Tells the store of an end and of what is owed for it, and of what another node's swap brought in the meantime.
+    pub(super) async fn tell_end(
+        &self,
+        entry: &Entry,
+        mut owed: Vec<Owed>,
+    ) -> Result<(), StoreError> {
+        loop {
+            let Some(tombstone) = self.tombstone(entry) else {
+                return Ok(());
+            };
+            let change = Change::End {
+                id: entry.hash,
+                tombstone,
+                owed: owed.iter().map(|o| o.debt(&self.keys)).collect(),
+            };
+            let written = self.store.write(change).await?;
+            let ids: Vec<_> = owed.iter().map(|owed| owed.id).collect();
+            self.debts.saved(&ids);
+            if written == Written::Done || self.shared.is_none() {
+                return Ok(());
+            }
+            match self.newer_tokens(entry).await? {
+                Some(newer) => owed = newer,
+                None => return Ok(()),
+            }
+            self.debts.take_up(owed.iter().cloned());
+        }
+    }
+
+    fn tombstone(&self, entry: &Entry) -> Option<Row> {
+        match &entry.state().kept {
+            Kept::Over(tombstone) => Some(tombstone.row(&entry.hash, &self.keys)),
+            Kept::Alive(_) => None,
+        }
+    }
+
+    /// A session that has ended here lives on in the store with the tokens of another node's swap: they end with it.
+    async fn newer_tokens(&self, entry: &Entry) -> Result<Option<Vec<Owed>>, StoreError> {
+        let found = self.store.load(entry.hash).await?;
+        let kept = found.and_then(|found| self.unseal(&entry.hash, &found.row));
+        let Some(Kept::Alive(record)) = kept else {
+            return Ok(None);
+        };
+        let mut state = entry.state();
+        let Kept::Over(tombstone) = &mut state.kept else {
+            return Ok(None);
+        };
+        if !tombstone.supersede(&record) {
+            return Ok(None);
+        }
+        let (reason, tokens) = (tombstone.reason, tombstone.tokens);
+        Ok(Some(self.owed_by(&record, &record.live(), reason, tokens)))
     }
 
     /// A deadline has passed: ends the session as a sign-out does. The request waits for the provider, for a bounded time:
@@ -124,7 +167,7 @@ impl Sessions {
     }
 
     /// Which of its tokens are to be revoked, the refresh token first.
-    fn owed_by(
+    pub(super) fn owed_by(
         &self,
         record: &Record,
         live: &Live,

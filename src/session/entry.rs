@@ -86,8 +86,6 @@ pub(super) struct State {
     pub(super) elsewhere: bool,
     /// A task is at work to save what could not be saved.
     pub(super) saving: bool,
-    /// Its successor has the same session at the provider: revoking one's tokens would end the other's.
-    pub(super) spared: bool,
 }
 
 /// What is wrong with the last swap.
@@ -336,7 +334,6 @@ impl State {
             flight: None,
             failures: 0,
             saving: false,
-            spared: false,
         }
     }
 

@@ -75,18 +75,15 @@ impl Sessions {
     }
 
     async fn save_once(&self, entry: &Entry) -> Result<Written, StoreError> {
-        let change = {
+        let row = {
             let state = entry.state();
-            match &state.kept {
-                Kept::Alive(record) => Change::Save(entry.hash, self.row(entry, record)),
-                Kept::Over(tombstone) => Change::End {
-                    id: entry.hash,
-                    tombstone: tombstone.row(&entry.hash, &self.keys),
-                    owed: Vec::new(),
-                },
-            }
+            state.record().map(|record| self.row(entry, record))
         };
-        self.store.write(change).await
+        let Some(row) = row else {
+            self.tell_end(entry, Vec::new()).await?;
+            return Ok(Written::Done);
+        };
+        self.store.write(Change::Save(entry.hash, row)).await
     }
 
     /// Retries until the store has it; shutdown waits for it.

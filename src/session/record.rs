@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::end::Tokens;
 use super::entry::Trouble;
 use super::store::{Index, Row};
 use super::{EndReason, Live, Login, pace};
@@ -93,6 +94,9 @@ pub(super) struct Unchecked {
 pub(super) struct Tombstone {
     pub(super) reason: EndReason,
     pub(super) at: Timestamp,
+    /// What becomes of tokens that come late.
+    #[serde(default)]
+    pub(super) tokens: Tokens,
     idp: Arc<str>,
     subject: Arc<str>,
     sid: Option<Arc<str>>,
@@ -239,10 +243,11 @@ impl Record {
     }
 
     /// What stays of it when it ends.
-    pub(super) fn tombstone(&self, reason: EndReason, at: Timestamp) -> Tombstone {
+    pub(super) fn tombstone(&self, reason: EndReason, tokens: Tokens, at: Timestamp) -> Tombstone {
         Tombstone {
             reason,
             at,
+            tokens,
             idp: Arc::clone(&self.idp),
             subject: Arc::clone(&self.subject),
             sid: self.sid.clone(),
@@ -286,6 +291,19 @@ impl Record {
 impl Tombstone {
     pub(super) fn idp(&self) -> &Arc<str> {
         &self.idp
+    }
+
+    /// Takes the place of tokens that are newer than those which ended; tells whether they are.
+    pub(super) fn supersede(&mut self, record: &Record) -> bool {
+        let newer = record.generation > self.generation;
+        if newer {
+            (self.generation, self.fence) = (record.generation, record.fence);
+        }
+        newer
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// As the store keeps it: found by its key only.

@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::end::Tokens;
 use super::entry::{Entry, Progress};
-use super::record::{Kept, Phase, Record};
+use super::record::{Kept, Phase, Record, Tombstone};
 use super::store::news::Edition;
 use super::store::{Change, Found};
 use super::{EndReason, OnStoreError, Sessions, StoreError};
@@ -85,13 +85,7 @@ impl Sessions {
         }
         match found.and_then(|found| self.unseal(&entry.hash, &found.row)) {
             Some(Kept::Alive(record)) => self.adopt(entry, record, held),
-            Some(Kept::Over(tombstone)) => {
-                let mut state = entry.state();
-                if state.record().is_some() {
-                    state.kept = Kept::Over(tombstone);
-                    entry.close();
-                }
-            }
+            Some(Kept::Over(tombstone)) => self.ended_elsewhere(entry, tombstone),
             None => self.forget(entry).await,
         }
     }
@@ -126,6 +120,22 @@ impl Sessions {
         } else {
             state.elsewhere = held;
         }
+    }
+
+    /// Another node has ended it. What this one has that is newer, the other did not know of: it is owed from here.
+    fn ended_elsewhere(self: &Arc<Self>, entry: &Entry, tombstone: Tombstone) {
+        let late = {
+            let mut state = entry.state();
+            let Some(record) = state.record() else {
+                return;
+            };
+            let late = (record.generation > tombstone.generation())
+                .then(|| self.owed_by(record, &record.live(), tombstone.reason, tombstone.tokens));
+            state.kept = Kept::Over(tombstone);
+            entry.close();
+            late
+        };
+        self.owe(late.unwrap_or_default());
     }
 
     /// The store no longer has it: emptied by hand, or deleted there when it had long expired.

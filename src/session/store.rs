@@ -183,7 +183,8 @@ pub(super) enum Change {
         /// The deadline that follows from it.
         deadline: Timestamp,
     },
-    /// The session ends, whatever is under way; its tokens are owed in the same breath.
+    /// The session ends, whatever is under way; its tokens are owed in the same breath. Refused where another process has
+    /// swapped them since: those must be owed too.
     End {
         /// Which.
         id: SessionHash,
@@ -249,7 +250,7 @@ impl Writer {
         let fenced = match self {
             Self::Marks => new.fence > stored.fence && new.generation >= stored.generation,
             Self::Saves => (new.fence, new.generation) >= (stored.fence, stored.generation),
-            Self::Ends => true,
+            Self::Ends => new.generation >= stored.generation,
         };
         fenced && !stored.ended
     }

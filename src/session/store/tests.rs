@@ -71,7 +71,9 @@ impl Model {
                 row.fence > old.fence || row.fence == old.fence && row.generation >= old.generation
             }),
             Change::Touch { id, seen, .. } => self.alive(id).is_some_and(|old| *seen >= old.seen),
-            Change::End { id, .. } => self.alive(id).is_some(),
+            Change::End { id, tombstone, .. } => self
+                .alive(id)
+                .is_some_and(|old| tombstone.generation >= old.generation),
             Change::Create(..)
             | Change::Forget(_)
             | Change::Owe(_)
