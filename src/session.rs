@@ -463,9 +463,11 @@ impl Sessions {
         id: &SessionId,
         reason: EndReason,
     ) -> Result<Option<Ended>, StoreError> {
-        let entry = match self.find(id.hash()).await {
+        let hash = id.hash();
+        let entry = match self.find(hash).await {
             Ok(entry) => entry,
-            Err(Error::Store(error)) => return Err(error),
+            // What is in memory ends at once, and the store is told when it can be.
+            Err(Error::Store(error)) => self.hot.get(&hash).map(|e| Arc::clone(&e)).ok_or(error)?,
             Err(
                 Error::Unknown | Error::Ended(_) | Error::NotNow { .. } | Error::InDoubt { .. },
             ) => return Ok(None),
