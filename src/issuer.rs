@@ -67,6 +67,8 @@ pub struct Settings {
     pub max_answer_bytes: usize,
     /// How long one call may take in all.
     pub call_timeout: Duration,
+    /// How long after its first use a refresh token may be sent once more without being taken for stolen.
+    pub reuse_leeway: Duration,
 }
 
 /// What discovery said (OpenID Connect Discovery section 3), reduced to what the gateway uses.

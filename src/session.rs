@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ mod chores;
 mod end;
 mod entry;
 mod keep;
+mod limit;
 mod measure;
 mod pace;
 mod provider;
@@ -65,6 +67,8 @@ pub struct Settings {
     pub refresh_every: Duration,
     /// How long past the access token's end a session is still served while the provider can't be reached.
     pub outage_grace: Duration,
+    /// How many sessions a person has at a provider at most; none for no limit.
+    pub max_per_user: Option<NonZeroUsize>,
     /// Swaps at once per provider.
     pub swaps_at_once: usize,
     /// How long a request waits for a swap that it needs.
@@ -196,6 +200,8 @@ pub enum EndReason {
     SignedOut,
     /// The person signed in anew in the same browser.
     Replaced,
+    /// The person has signed in elsewhere, and this was the oldest of more sessions than one may have.
+    Displaced,
     /// Idle for too long.
     Idle,
     /// The absolute deadline.

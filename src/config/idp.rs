@@ -25,6 +25,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// More leeway than this would keep ended tokens alive.
 const MAX_SKEW: Duration = Duration::from_mins(5);
 
+/// No provider takes a refresh token twice for longer.
+const MAX_LEEWAY: Duration = Duration::from_mins(2);
+
 /// Reads all of `[idp]`.
 pub(super) fn idps(section: &Section<'_>) -> Vec<Idp> {
     let idps = section.entries();
@@ -71,8 +74,8 @@ fn idp(mut section: Section<'_>, name: &str) -> Option<Idp> {
         "revocation",
         "management",
         "token_api",
-        "reuse_leeway",
     ]);
+    let reuse_leeway = section.or("reuse_leeway", Duration::ZERO, reuse_leeway);
     section.finish();
     Some(Idp {
         issuer: issuer::Settings {
@@ -87,6 +90,7 @@ fn idp(mut section: Section<'_>, name: &str) -> Option<Idp> {
             authorize_params,
             max_answer_bytes: MAX_ANSWER,
             call_timeout: CALL_TIMEOUT,
+            reuse_leeway,
         },
         access_token: access_token?,
     })
@@ -319,6 +323,18 @@ fn algorithm(field: &Field<'_>) -> Option<Algorithm> {
 fn typ(field: &Field<'_>) -> Option<String> {
     let typ = text(field)?.to_ascii_lowercase();
     Some(typ.strip_prefix("application/").unwrap_or(&typ).to_owned())
+}
+
+fn reuse_leeway(field: &Field<'_>) -> Option<Duration> {
+    let leeway = duration(field)?;
+    if leeway > MAX_LEEWAY {
+        let title = format!("`{}` is more than 2m", field.path);
+        let help =
+            "it is what the provider calls its reuse interval, overlap or leeway: some seconds";
+        field.wrong(title, "too much", help);
+        return None;
+    }
+    Some(leeway)
 }
 
 fn clock_skew(field: &Field<'_>) -> Option<Duration> {

@@ -117,7 +117,7 @@ fn read(mut root: Section<'_>, environment: &Environment, log_format: Format) ->
         listeners,
         tls,
         idps,
-        session: sessions::settings(&session.times, &logout),
+        session: sessions::settings(&session, &logout),
         store: session.store,
         encryption_keys: session.encryption_keys,
         rp_initiated: logout.rp_initiated,

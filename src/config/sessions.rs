@@ -1,15 +1,15 @@
 //! `[session]`, `[store.*]` and `[logout]`.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::EncryptionKeys;
 use super::reader::{Field, Section, not_yet};
 use super::secret::encryption_key;
-use super::tree::Value;
 use super::value::{
-    duration, flag, is_loopback, list, path, possibly_empty_list, some_duration, spoken, text, url,
-    word,
+    duration, flag, is_loopback, list, number, path, possibly_empty_list, some_duration, spoken,
+    text, url, word,
 };
 use crate::session::{OnStoreError, Settings, StoreSettings};
 
@@ -25,6 +25,8 @@ const CACHE_TTL: Duration = Duration::from_secs(5);
 /// `[session]` and `[store.*]`.
 pub(super) struct Session {
     pub(super) times: Times,
+    max_per_user: Option<NonZeroUsize>,
+    swaps_at_once: usize,
     pub(super) store: StoreSettings,
     pub(super) encryption_keys: EncryptionKeys,
     pub(super) cookie: String,
@@ -60,14 +62,16 @@ enum Store {
 }
 
 /// What the session room is told.
-pub(super) fn settings(times: &Times, logout: &Logout) -> Settings {
+pub(super) fn settings(session: &Session, logout: &Logout) -> Settings {
+    let times = &session.times;
     Settings {
         idle_timeout: times.idle,
         absolute_timeout: times.absolute,
         refresh_before: times.refresh_before,
         refresh_every: times.refresh_every,
         outage_grace: times.outage_grace,
-        swaps_at_once: SWAPS_AT_ONCE,
+        max_per_user: session.max_per_user,
+        swaps_at_once: session.swaps_at_once,
         swap_wait: SWAP_WAIT,
         cache_ttl: CACHE_TTL,
         on_store_error: OnStoreError::Deny,
@@ -87,7 +91,8 @@ pub(super) fn session(mut section: Section<'_>, stores: Section<'_>, state_dir: 
         "encryption_keys",
         list("[{ file = \"session.key\" }]", encryption_key),
     );
-    section.optional("max_per_user", max_per_user);
+    let max_per_user = section.or("max_per_user", 0, number(0..=100_000));
+    let swaps_at_once = section.or("swaps_at_once", SWAPS_AT_ONCE, number(1..=1024));
     section.finish();
     let disk = disk(stores).unwrap_or_else(|| state_dir.join("sessions.redb"));
     let made = match kind {
@@ -101,6 +106,8 @@ pub(super) fn session(mut section: Section<'_>, stores: Section<'_>, state_dir: 
             Store::Disk => StoreSettings::Disk { path: disk },
         },
         times,
+        max_per_user: NonZeroUsize::new(max_per_user),
+        swaps_at_once,
         cookie,
     }
 }
@@ -134,14 +141,6 @@ fn times(section: &mut Section<'_>) -> Times {
     no_longer(&every, times.refresh_every);
     no_longer(&grace, times.outage_grace);
     times
-}
-
-fn max_per_user(field: &Field<'_>) -> Option<()> {
-    if matches!(field.node.value, Value::Integer(Some(0))) {
-        return Some(());
-    }
-    field.reader.tell(not_yet(&field.node.place, &field.path));
-    None
 }
 
 fn cookie(mut section: Section<'_>) -> String {

@@ -298,7 +298,6 @@ fn the_contracts_whole_configuration_is_refused_for_what_is_not_there_yet_and_no
             "idp.main.par = \"auto\"",
             "idp.main.access_token.introspection",
             "session.store = \"redis\"",
-            "session.max_per_user",
             "store.redis",
             "logout.backchannel = true",
             "headers.assertion",

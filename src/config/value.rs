@@ -2,6 +2,7 @@
 
 use std::fmt::{Display, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -224,6 +225,25 @@ pub(super) fn spoken(duration: Duration) -> String {
         "0s".to_owned()
     } else {
         text
+    }
+}
+
+/// A whole number within bounds.
+pub(super) fn number(bounds: RangeInclusive<usize>) -> impl Fn(&Field<'_>) -> Option<usize> {
+    move |field| {
+        let example = bounds.start().to_string();
+        let Value::Integer(number) = field.node.value else {
+            field.mistyped("a number", &example);
+            return None;
+        };
+        let number = number.and_then(|number| usize::try_from(number).ok());
+        let number = number.filter(|number| bounds.contains(number));
+        if number.is_none() {
+            let (least, most) = (bounds.start(), bounds.end());
+            let title = format!("`{}` must be from {least} to {most}", field.path);
+            field.wrong(title, "out of bounds", format!("such as {example}"));
+        }
+        number
     }
 }
 

@@ -220,6 +220,13 @@ fn of_end(reason: EndReason) -> Row {
         EndReason::SignedOut => Row::sign_in("signed_out", "You have signed out.").over(),
         // The browser has a newer cookie, or is about to get it: clearing could hit that one.
         EndReason::Replaced => Row::sign_in("session_replaced", "You have signed in anew."),
+        // Nobody is sent to sign in: the provider would do it unseen, and two browsers would go on displacing each other.
+        EndReason::Displaced => Row::sign_in(
+            "session_displaced",
+            "Your session here has ended, since you signed in elsewhere and may have only so many sessions at a time.",
+        )
+        .way(Way::OfferSignIn)
+        .over(),
         EndReason::Idle => Row::sign_in(
             "session_idle",
             "Your session has ended, since it was not used for a while.",

@@ -137,6 +137,7 @@ fn table() -> Vec<(Refusal, u16, u16, bool)> {
         (Refusal::Session(session::Error::Unknown), 401, 303, true),
         (ended(EndReason::SignedOut), 401, 303, true),
         (ended(EndReason::Replaced), 401, 303, false),
+        (ended(EndReason::Displaced), 401, 401, true),
         (ended(EndReason::Idle), 401, 303, true),
         (ended(EndReason::Absolute), 401, 303, true),
         (ended(EndReason::Refused), 401, 303, true),

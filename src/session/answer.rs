@@ -313,6 +313,19 @@ enum Absorbed {
     TooLate(Grant),
 }
 
+/// Whether nobody knows what the provider did with the refresh token. A success without a single token in it, such as a page
+/// of HTML, tells nothing either.
+pub(super) fn is_unknown(error: &issuer::Error) -> bool {
+    match error {
+        issuer::Error::Unknown { .. } => true,
+        issuer::Error::Unusable { salvage, .. } => !holds_a_token(salvage),
+        issuer::Error::Refused { .. }
+        | issuer::Error::Client { .. }
+        | issuer::Error::Unavailable { .. }
+        | issuer::Error::NotOffered(_) => false,
+    }
+}
+
 pub(super) fn holds_a_token(salvage: &issuer::Salvage) -> bool {
     salvage.access_token.is_some() || salvage.refresh_token.is_some()
 }

@@ -1,4 +1,4 @@
-//! The beginning of a session, and the end of the one that it replaces.
+//! The beginning of a session, and the end of those that it replaces.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ impl Sessions {
         let (idp, grant) = (Arc::clone(&login.idp), login.grant.clone());
         let (absolute, every) = (self.settings.absolute_timeout, self.settings.refresh_every);
         let record = Record::begin(login, now, absolute, every);
-        let sid = record.sid.clone();
+        let (subject, sid) = (Arc::clone(&record.subject), record.sid.clone());
         let id = SessionId::random();
         let hash = id.hash();
         let row = record.row(&hash, &self.keys, now, self.settings.idle_timeout);
@@ -32,10 +32,12 @@ impl Sessions {
         }
         let entry = Entry::new(hash, Box::new(record), false, now, now, &self.settings);
         self.confirmed(&entry, edition, now);
-        self.hot.insert(hash, Arc::new(entry));
+        // Whoever counted this person's sessions at the same moment may have found it in the store.
+        self.hot.entry(hash).or_insert_with(|| Arc::new(entry));
         if let Some(old) = replaces {
             self.replace(&old, &idp, sid.as_deref()).await;
         }
+        self.hold_to_limit(&idp, &subject).await;
         Ok(id)
     }
 

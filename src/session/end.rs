@@ -205,6 +205,7 @@ impl EndReason {
         match self {
             Self::SignedOut
             | Self::Replaced
+            | Self::Displaced
             | Self::Idle
             | Self::Absolute
             | Self::BadAnswer

@@ -74,6 +74,7 @@ impl EndReason {
         match self {
             Self::SignedOut => Ending::SignedOut,
             Self::Replaced => Ending::Replaced,
+            Self::Displaced => Ending::Displaced,
             Self::Idle => Ending::Idle,
             Self::Absolute => Ending::Absolute,
             Self::Refused => Ending::Refused,

@@ -53,6 +53,12 @@ pub(super) fn backoff(failures: u32, asked: Option<Duration>, share: f64) -> Dur
     pause.max(asked.unwrap_or_default().min(RETRY_AFTER))
 }
 
+/// Whether a refresh token that was sent then, and whose fate is unknown, may be sent once more at once: the provider takes
+/// it for a second time within a leeway, and after that for stolen.
+pub(super) fn may_reuse(sent: Timestamp, now: Timestamp, leeway: Duration) -> bool {
+    sent <= now && now < sent + leeway
+}
+
 /// How far apart the writes of "last seen" are.
 pub(super) fn seen_step(idle: Duration) -> Duration {
     (idle / 10).min(Duration::from_mins(1))

@@ -6,13 +6,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::answer::is_unknown;
 use super::entry::{Current, Entry, Flight, Progress, State, Trouble};
+use super::provider::Provider;
 use super::record::{Kept, Record};
 use super::store::{Change, Written};
 use super::{Activity, EndReason, Error, Live, Sessions, pace};
 use crate::clock::Timestamp;
+use crate::issuer;
 use crate::telemetry::metrics::SwapOutcome;
-use crate::token::RefreshToken;
+use crate::token::{Grant, RefreshToken};
 
 /// How long a request that is served in its grace waits for a swap: a provider that hangs must not slow everything down.
 const GRACE_WAIT: Duration = Duration::from_secs(1);
@@ -243,13 +246,14 @@ impl Sessions {
             self.stumbled(entry, None);
             return Progress::Failed;
         };
-        let ask = match self.mark(entry).await {
+        let mut ask = match self.mark(entry).await {
             Ok(ask) => ask,
             Err(progress) => return progress,
         };
         let timed = provider.metrics.swap_begins();
-        let call = provider.issuer.refresh(&ask.token);
-        let answer = self.holding(entry, ask.fence, call).await;
+        let fence = ask.fence;
+        let call = self.ask(entry, provider, &mut ask);
+        let answer = self.holding(entry, fence, call).await;
         drop((timed, permit));
         match answer {
             Ok(grant) => {
@@ -258,6 +262,27 @@ impl Sessions {
             }
             Err(error) => self.failed(entry, provider, &ask, error).await,
         }
+    }
+
+    /// Asks the provider: once; and once more at once where nobody knows what came of it, and the provider is known to take
+    /// the same token again for so long.
+    async fn ask(
+        &self,
+        entry: &Entry,
+        provider: &Provider,
+        ask: &mut Ask,
+    ) -> Result<Grant, issuer::Error> {
+        let sent = self.clock.now();
+        let answer = provider.issuer.refresh(&ask.token).await;
+        let leeway = provider.issuer.settings().reuse_leeway;
+        let again = !ask.doubt && pace::may_reuse(sent, self.clock.now(), leeway);
+        if !again || !answer.as_ref().is_err_and(is_unknown) {
+            return answer;
+        }
+        tracing::warn!(session = %entry.name(), "the outcome of a swap is unknown: its token is sent once more at once");
+        ask.doubt = true;
+        entry.state().trouble = Trouble::Doubt;
+        provider.issuer.refresh(&ask.token).await
     }
 
     /// Leaves the durable mark that the provider is about to be asked.

@@ -14,6 +14,7 @@ mod end;
 mod errors;
 mod house;
 mod idp;
+mod limit;
 mod restart;
 mod saving;
 mod swap;

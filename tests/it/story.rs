@@ -144,6 +144,53 @@ async fn signing_out_ends_access_here_and_at_the_provider() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_too_many_sessions_loses_the_oldest_and_is_told_why() {
+    let scene = Scene::with(|setup| {
+        setup.replace(
+            "absolute_timeout = \"12h\"",
+            "absolute_timeout = \"12h\"\nmax_per_user = 2",
+        );
+    })
+    .await;
+    let browsers = [scene.browser(), scene.browser(), scene.browser()];
+    let bob = scene.browser();
+    bob.login("bob").await;
+    for browser in &browsers {
+        scene.clock.advance(SECOND);
+        browser.login("alice").await;
+    }
+    let [first, second, third] = &browsers;
+    let refused = first.fetch("/app").await;
+    assert_eq!(
+        (refused.status.as_u16(), &refused.json()["code"]),
+        (401, &"session_displaced".into())
+    );
+    assert!(
+        first.session_cookie().is_none(),
+        "the cookie stands for nothing"
+    );
+    for browser in [second, third, &bob] {
+        assert_eq!(browser.fetch("/app").await.status, 200);
+    }
+
+    scene.clock.advance(SECOND);
+    first.login("alice").await;
+    let page = second.get("/app").await;
+    assert_eq!(
+        page.status, 401,
+        "a page that says why, and nobody is signed in again unseen"
+    );
+    assert!(
+        page.body.contains("you signed in elsewhere"),
+        "{}",
+        page.body
+    );
+    assert_eq!(first.fetch("/app").await.status, 200);
+    assert_eq!(third.fetch("/app").await.status, 200);
+    assert!(scene.idp.journal().refresh_revocations >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn signing_in_anew_gives_a_fresh_id_and_the_new_session_lives() {
     let scene = Scene::start().await;
     let browser = scene.browser();

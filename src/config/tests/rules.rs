@@ -1,5 +1,7 @@
 //! What may be said and what may not, one rule a line.
 
+use std::num::NonZeroUsize;
+
 use super::*;
 
 /// [`SMALL`] with `from` replaced.
@@ -233,6 +235,20 @@ fn a_client_has_a_secret_unless_it_says_that_it_has_none() {
 }
 
 #[test]
+fn a_leeway_for_reuse_is_short_and_none_by_default() {
+    let leeway = |time: &str| {
+        with(
+            "client_id",
+            &format!("reuse_leeway = \"{time}\"\nclient_id"),
+        )
+    };
+    let of = |text: &str| accept(text).idps[0].issuer.reuse_leeway;
+    assert_eq!(of(SMALL), Duration::ZERO);
+    assert_eq!(of(&leeway("10s")), Duration::from_secs(10));
+    refused(&leeway("3m"), "`idp.main.reuse_leeway` is more than 2m");
+}
+
+#[test]
 fn scopes_contain_openid() {
     refused(
         &with("client_id", "scopes = [\"profile\"]\nclient_id"),
@@ -336,7 +352,30 @@ fn sessions_have_times_that_go_together() {
         &and("[session]\nstore = \"cookie\""),
         "is not supported by this version yet",
     );
-    accept(&and("[session]\nmax_per_user = 0"));
+    for (number, limit) in [
+        ("0", None),
+        ("1", NonZeroUsize::new(1)),
+        ("10", NonZeroUsize::new(10)),
+    ] {
+        let config = accept(&and(&format!("[session]\nmax_per_user = {number}")));
+        assert_eq!(config.session.max_per_user, limit);
+    }
+    refused(&and("[session]\nmax_per_user = -1"), "must be from 0 to");
+    refused(
+        &and("[session]\nmax_per_user = \"1\""),
+        "must be a number, not a string",
+    );
+    assert_eq!(accept(SMALL).session.swaps_at_once, 64);
+    assert_eq!(
+        accept(&and("[session]\nswaps_at_once = 1024"))
+            .session
+            .swaps_at_once,
+        1024
+    );
+    for bad in ["0", "1025", "0.5"] {
+        let text = and(&format!("[session]\nswaps_at_once = {bad}"));
+        refused(&text, "`session.swaps_at_once` must be");
+    }
     for name in [
         "tidegate",
         "__Host-",

@@ -133,6 +133,7 @@ pub(crate) fn settings(issuer: &str) -> Settings {
         authorize_params: Vec::new(),
         max_answer_bytes: 1024 * 1024,
         call_timeout: Duration::from_secs(5),
+        reuse_leeway: Duration::ZERO,
     }
 }
 

@@ -54,6 +54,22 @@ proptest! {
 }
 
 #[test]
+fn a_token_is_sent_twice_within_the_leeway_only() {
+    let leeway = Duration::from_secs(10);
+    assert!(may_reuse(at(1000), at(1000), leeway));
+    assert!(may_reuse(at(1000), at(10_999), leeway));
+    assert!(!may_reuse(at(1000), at(11_000), leeway));
+    assert!(
+        !may_reuse(at(1000), at(1000), Duration::ZERO),
+        "the default"
+    );
+    assert!(
+        !may_reuse(at(1000), at(999), leeway),
+        "a clock that was set back says nothing"
+    );
+}
+
+#[test]
 fn shares_spread() {
     let mut tenths = [0; 10];
     for n in 0..10_000_u32 {

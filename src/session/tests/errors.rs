@@ -334,6 +334,98 @@ async fn a_request_that_the_provider_never_saw_heals_by_the_retry() {
     assert_eq!(house.end_of(&id).await, EndReason::Refused);
 }
 
+const LEEWAY: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn within_its_leeway_a_provider_is_asked_once_more_at_once() {
+    for lost in [
+        Script::RotateAndReset,
+        Script::Reset,
+        Script::Say(200, "<html>a page</html>"),
+    ] {
+        let house = House::lenient(LEEWAY).await;
+        let id = house.login().await;
+        house.idp.next([lost.clone(), Script::Answer, lost]);
+        house.clock.advance(TOKEN);
+        assert_eq!(house.open(&id).await.unwrap().generation, 1);
+        assert_eq!((house.idp.refreshes(), house.idp.reuses()), (2, 0));
+        // In the background too.
+        house.clock.advance(TOKEN - 10 * SECOND);
+        assert_eq!(house.open(&id).await.unwrap().generation, 1);
+        house.calm().await;
+        assert_eq!(house.open(&id).await.unwrap().generation, 2);
+        assert_eq!((house.idp.refreshes(), house.idp.reuses()), (4, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_second_unknown_outcome_is_left_at_that() {
+    let house = House::lenient(LEEWAY).await;
+    let id = house.login().await;
+    house
+        .idp
+        .next([Script::RotateAndReset, Script::RotateAndReset]);
+    house.clock.advance(TOKEN - 40 * SECOND);
+    for _ in 0..30 {
+        assert_eq!(house.open(&id).await.unwrap().generation, 0);
+        house.calm().await;
+        house.clock.advance(SECOND);
+    }
+    assert_eq!(house.idp.refreshes(), 2);
+    house.clock.advance(15 * SECOND);
+    is_in_doubt(&house.navigate(&id).await);
+    assert_eq!(house.end_of(&id).await, EndReason::LostInFlight);
+    assert_eq!(house.idp.refreshes(), 3);
+}
+
+#[tokio::test]
+async fn a_refused_second_try_means_that_it_was_lost() {
+    let house = House::lenient(LEEWAY).await;
+    let id = house.login().await;
+    house.idp.next([Script::RotateAndReset, REFUSED]);
+    house.clock.advance(TOKEN);
+    assert_eq!(house.end_of(&id).await, EndReason::LostInFlight);
+    assert_eq!(house.idp.refreshes(), 2);
+}
+
+/// Whatever came of the second try: the first one's outcome is still unknown.
+#[tokio::test]
+async fn a_second_try_that_finds_nobody_leaves_the_doubt() {
+    for trouble in [DOWN, Script::Busy(1), NOT_THIS_CLIENT] {
+        let house = House::lenient(LEEWAY).await;
+        let id = house.login().await;
+        house.idp.next([Script::RotateAndReset, trouble]);
+        house.clock.advance(TOKEN - 30 * SECOND);
+        for _ in 0..20 {
+            house.open(&id).await.unwrap();
+            house.calm().await;
+            house.clock.advance(SECOND);
+        }
+        assert_eq!(house.idp.refreshes(), 2, "no third while the token lives");
+        house.clock.advance(20 * SECOND);
+        is_in_doubt(&house.navigate(&id).await);
+        assert_eq!(house.idp.refreshes(), 2);
+    }
+}
+
+#[tokio::test]
+async fn after_the_leeway_the_ordinary_rule_holds() {
+    let house = House::lenient(LEEWAY).await;
+    let id = house.login().await;
+    house.idp.next([Script::HoldAndReset]);
+    house.clock.advance(TOKEN - 30 * SECOND);
+    house.open(&id).await.unwrap();
+    eventually(|| house.idp.refreshes() == 1).await;
+    house.clock.advance(LEEWAY);
+    house.idp.release(1);
+    house.calm().await;
+    house.open(&id).await.unwrap();
+    assert_eq!(house.idp.refreshes(), 1);
+    house.clock.advance(30 * SECOND);
+    is_in_doubt(&house.navigate(&id).await);
+    assert_eq!(house.idp.refreshes(), 1);
+}
+
 #[tokio::test]
 async fn without_a_refresh_token_the_session_ends_with_its_access_token() {
     let house = House::new().await;

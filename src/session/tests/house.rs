@@ -37,6 +37,7 @@ pub(super) fn settings() -> Settings {
         refresh_before: MINUTE,
         refresh_every: 5 * MINUTE,
         outage_grace: Duration::ZERO,
+        max_per_user: None,
         swaps_at_once: 64,
         swap_wait: 10 * SECOND,
         cache_ttl: 5 * SECOND,
@@ -63,6 +64,15 @@ impl House {
         Self::over(settings, Arc::new(Memory::default())).await
     }
 
+    /// At a provider that takes a refresh token twice within a leeway.
+    pub(super) async fn lenient(leeway: Duration) -> Self {
+        let clock = Clock::shifted();
+        let idp = Idp::start(clock.clone()).await;
+        idp.forgives_for(leeway);
+        let store = Arc::new(Memory::default());
+        Self::of(idp, clock, settings(), store, &[vec![1; 32]])
+    }
+
     pub(super) async fn on_disk(path: &Path) -> Self {
         Self::over(settings(), disk(path)).await
     }
@@ -77,6 +87,12 @@ impl House {
     pub(super) fn restarted(&self, path: &Path) -> Self {
         let (idp, clock) = (Arc::clone(&self.idp), self.clock.clone());
         Self::of(idp, clock, settings(), disk(path), &[vec![1; 32]])
+    }
+
+    /// The same with other settings.
+    pub(super) fn restarted_as(&self, path: &Path, settings: Settings) -> Self {
+        let (idp, clock) = (Arc::clone(&self.idp), self.clock.clone());
+        Self::of(idp, clock, settings, disk(path), &[vec![1; 32]])
     }
 
     /// The same with other encryption keys.
@@ -215,6 +231,7 @@ fn issuer(idp: &Idp, clock: &Clock) -> Issuer {
         authorize_params: Vec::new(),
         max_answer_bytes: 1 << 16,
         call_timeout: 5 * SECOND,
+        reuse_leeway: idp.leeway(),
     };
     Issuer::new(
         settings,

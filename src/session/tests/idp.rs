@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::token::{AccessToken, Grant, IdToken, RefreshToken};
 
 /// What the provider does with the next refresh.
@@ -37,6 +37,8 @@ pub(super) enum Script {
     RotateAndReset,
     /// Breaks the connection without doing anything.
     Reset,
+    /// The same once the test lets it go.
+    HoldAndReset,
     /// Answers this, having done nothing.
     Say(u16, &'static str),
     /// `429` with `Retry-After`.
@@ -66,7 +68,8 @@ struct Book {
     expires_in: u64,
     /// Refresh token to its family.
     families: HashMap<String, u64>,
-    spent: HashSet<String>,
+    spent: HashMap<String, Timestamp>,
+    leeway: Duration,
     dead: HashSet<u64>,
     /// What was ever issued and not revoked or spent.
     living: HashSet<String>,
@@ -173,6 +176,15 @@ impl Idp {
     }
 
     /// Refresh tokens that were used twice: what a real provider takes for theft.
+    /// From now on a spent refresh token is taken once more within this time.
+    pub(super) fn forgives_for(&self, leeway: Duration) {
+        self.book().leeway = leeway;
+    }
+
+    pub(super) fn leeway(&self) -> Duration {
+        self.book().leeway
+    }
+
     pub(super) fn reuses(&self) -> usize {
         self.book().reuses
     }
@@ -324,6 +336,10 @@ impl Idp {
                 Err(Reset)
             }
             Script::Reset => Err(Reset),
+            Script::HoldAndReset => {
+                self.gate.acquire().await.unwrap().forget();
+                Err(Reset)
+            }
             Script::Say(status, body) => Ok(raw(status, body)),
             Script::Busy(seconds) => {
                 let mut answer = raw(429, "{}");
@@ -355,7 +371,9 @@ impl Idp {
             return raw(400, r#"{"error":"invalid_grant"}"#);
         };
         let keeps = fields.get("refresh_token").is_some_and(Value::is_null);
-        if book.spent.contains(token) {
+        let now = self.clock.now();
+        let spent = book.spent.get(token).copied();
+        if spent.is_some_and(|at| now >= at + book.leeway) {
             book.reuses += 1;
             book.dead.insert(family);
         }
@@ -370,7 +388,7 @@ impl Idp {
             );
         }
         if !keeps {
-            book.spent.insert(token.to_owned());
+            book.spent.entry(token.to_owned()).or_insert(now);
             book.living.remove(token);
         }
         let mut answer = self.issue(&mut book, family, claims, signed_well);

@@ -108,6 +108,8 @@ label! {
     SignedOut = "signed_out",
     /// The person signed in anew in the same browser.
     Replaced = "replaced",
+    /// More sessions of one person than there may be.
+    Displaced = "displaced",
     /// Idle for too long.
     Idle = "idle",
     /// The absolute deadline.
