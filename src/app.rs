@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::admin::{Readiness, Workers};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::connect;
@@ -29,6 +30,7 @@ use crate::telemetry::{AccessLog, Metrics};
 use crate::tls;
 use crate::verify::Verifier;
 
+mod admin;
 mod keys;
 
 /// How long an upstream's connection may stay idle in the pool: less than the 60 to 75 seconds after which servers close.
@@ -42,6 +44,15 @@ pub enum Error {
     Bind {
         /// Which.
         address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The admin listener's address can't be listened on.
+    #[error("can't listen for the administrator on {address}")]
+    BindAdmin {
+        /// Which.
+        address: String,
         /// Why.
         #[source]
         source: io::Error,
@@ -114,6 +125,7 @@ pub struct Running {
     drain: DropGuard,
     workers: Vec<oneshot::Receiver<bool>>,
     sessions: Arc<Sessions>,
+    admin: Option<admin::Listening>,
     grace: Duration,
     background: Background,
 }
@@ -124,6 +136,7 @@ pub struct Running {
 /// See [`Error`].
 pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
     let bound = bind(config)?;
+    let bound_admin = admin::bind(config.admin.as_ref())?;
     let background = Background::start().map_err(Error::Start)?;
     let parts = Parts::build(config, clock, background.handle.clone())?;
     background
@@ -135,8 +148,9 @@ pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
 
     let drain = CancellationToken::new();
     let addresses = bound.iter().map(Bound::address).collect();
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let workers = (0..workers)
+    let wanted = thread::available_parallelism().map_or(1, usize::from);
+    let at_work = Workers::wanted(wanted);
+    let workers = (0..wanted)
         .map(|n| {
             let sockets = bound
                 .iter()
@@ -146,15 +160,34 @@ pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
                 Arc::clone(&parts.shared),
                 Forwarder::new(Arc::clone(&parts.forward), &parts.upstreams),
             );
-            start_worker(n, sockets, gateway, drain.clone(), config.shutdown_grace)
+            let worker = Worker {
+                at_work: Arc::clone(&at_work),
+                drain: drain.clone(),
+                grace: config.shutdown_grace,
+            };
+            worker.start(n, sockets, gateway)
         })
         .collect::<io::Result<Vec<_>>>()
         .map_err(Error::Start)?;
+    let readiness = Readiness {
+        workers: at_work,
+        sessions: Arc::clone(&parts.sessions),
+        verifier: parts.verifier,
+        drain: drain.clone(),
+    };
+    let admin = admin::serve(
+        bound_admin,
+        config.admin.as_ref(),
+        readiness,
+        parts.metrics,
+        &background.handle,
+    );
     Ok(Running {
         addresses,
         drain: drain.drop_guard(),
         workers,
         sessions: parts.sessions,
+        admin,
         grace: config.shutdown_grace,
         background,
     })
@@ -164,6 +197,11 @@ impl Running {
     /// Where it listens, in the order of the configuration, with the real ports where 0 was asked for.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where its administrator asks, if that is an address.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(admin::Listening::address)
     }
 
     /// Where background work runs.
@@ -182,6 +220,9 @@ impl Running {
             clean &= worker.await.unwrap_or(false);
         }
         clean &= timeout(self.grace, self.sessions.settle()).await.is_ok();
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
         if clean {
             Ok(())
         } else {
@@ -234,6 +275,7 @@ struct Parts {
     shared: Arc<Shared>,
     verifier: Arc<Verifier>,
     sessions: Arc<Sessions>,
+    metrics: Arc<Metrics>,
     forward: Arc<crate::forward::Settings>,
     upstreams: HashMap<Arc<str>, Arc<Upstream>>,
 }
@@ -253,14 +295,19 @@ impl Parts {
         let issuers: Vec<_> = idps.iter().map(|(issuer, _)| Arc::clone(issuer)).collect();
         let metrics = Metrics::new(issuers.iter().map(|issuer| &issuer.settings().name));
         let metrics = Arc::new(metrics);
-        let verifier = Arc::new(Verifier::new(idps, clock.clone(), background.clone()));
+        let verifier = Arc::new(Verifier::new(
+            idps,
+            clock.clone(),
+            background.clone(),
+            &metrics,
+        ));
         let tools = Tools {
             keys: keys.clone(),
             idps: issuers.clone(),
             verifier: Arc::clone(&verifier),
             clock: clock.clone(),
             background: background.clone(),
-            metrics,
+            metrics: Arc::clone(&metrics),
         };
         let sessions = Sessions::open_store(&config.store, config.session.clone(), tools)?;
         let pages = Arc::new(Pages::new(config.pages.clone()));
@@ -274,6 +321,7 @@ impl Parts {
             pages: Arc::clone(&pages),
             clock,
             spent: endpoint::Spent::default(),
+            metrics: Arc::clone(&metrics),
         };
         let shared = Shared {
             routes: Table::new(&config.prefix, config.routes.clone())
@@ -294,6 +342,7 @@ impl Parts {
             shared: Arc::new(shared),
             verifier,
             sessions,
+            metrics,
             forward: Arc::new(config.forward.clone()),
             upstreams: upstreams(config, &platform)?,
         })
@@ -348,33 +397,44 @@ fn upstreams(
     built.collect()
 }
 
-/// A worker: one thread, one current-thread runtime, its own upstream connections. Tells whether it drained in time.
-fn start_worker(
-    number: usize,
-    sockets: Vec<Bound>,
-    gateway: Gateway,
+/// What every worker is told.
+struct Worker {
+    at_work: Arc<Workers>,
     drain: CancellationToken,
     grace: Duration,
-) -> io::Result<oneshot::Receiver<bool>> {
-    let (done, receiver) = oneshot::channel();
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    thread::Builder::new()
-        .name(format!("worker-{number}"))
-        .spawn(move || {
-            let gateway = Arc::new(gateway);
-            let clean = runtime.block_on(async {
-                let serving = TaskTracker::new();
-                for socket in sockets {
-                    serving.spawn(socket.serve(Arc::clone(&gateway), drain.clone()));
-                }
-                serving.close();
-                drain.cancelled().await;
-                timeout(grace, serving.wait()).await.is_ok()
-            });
-            // Nobody listens any more when the whole process is going down at once.
-            let _ = done.send(clean);
-        })?;
-    Ok(receiver)
+}
+
+impl Worker {
+    /// One thread, one current-thread runtime, its own upstream connections. Tells whether it drained in time.
+    fn start(
+        self,
+        number: usize,
+        sockets: Vec<Bound>,
+        gateway: Gateway,
+    ) -> io::Result<oneshot::Receiver<bool>> {
+        let (done, receiver) = oneshot::channel();
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let at_work = self.at_work.begin();
+        thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || {
+                let clean = runtime.block_on(self.serve(sockets, Arc::new(gateway)));
+                drop(at_work);
+                // Nobody listens any more when the whole process is going down at once.
+                let _ = done.send(clean);
+            })?;
+        Ok(receiver)
+    }
+
+    async fn serve(&self, sockets: Vec<Bound>, gateway: Arc<Gateway>) -> bool {
+        let serving = TaskTracker::new();
+        for socket in sockets {
+            serving.spawn(socket.serve(Arc::clone(&gateway), self.drain.clone()));
+        }
+        serving.close();
+        self.drain.cancelled().await;
+        timeout(self.grace, serving.wait()).await.is_ok()
+    }
 }
 
 /// The runtime of everything that no single request owns. Dropping it never blocks, so it may be dropped anywhere.

@@ -1,5 +1,6 @@
 //! gateway.toml: read whole, every error at once with its place; each room's own values come out.
 
+mod admin;
 mod blot;
 mod files;
 mod headers;
@@ -73,6 +74,8 @@ pub struct Config {
     pub pages: pages::Settings,
     /// `[telemetry]`.
     pub telemetry: telemetry::Settings,
+    /// `[admin]`; none means no listener.
+    pub admin: Option<crate::admin::Settings>,
     /// Where certificates, keys and sessions made by the gateway itself are kept:
     /// `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/tidegate`, else `./state`.
     pub state_dir: PathBuf,

@@ -16,6 +16,7 @@ use crate::refusal::{Refusal, Site};
 use crate::seal::Keyring;
 use crate::session::Sessions;
 use crate::target::Target;
+use crate::telemetry::Metrics;
 use crate::verify::Verifier;
 
 mod answer;
@@ -69,6 +70,8 @@ pub struct Endpoints {
     pub clock: Clock,
     /// Sign-ins whose code was sent to its provider.
     pub spent: Spent,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Endpoints {

@@ -13,6 +13,8 @@ pub mod app;
 
 pub mod config;
 
+pub mod admin;
+
 pub mod listener;
 
 pub mod tls;

@@ -1,4 +1,5 @@
-//! Accept loop, TLS handshake deadline, HTTP connection settings and limits; drains when told to.
+//! Accept loop, TLS handshake deadline, HTTP connection settings and limits; drains when told to. And the small listener for
+//! this machine's own administrator.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,11 +14,13 @@ use crate::gateway::Gateway;
 mod accept;
 mod connection;
 mod handler;
+mod local;
 mod pulse;
 mod redirect;
 mod watch;
 
 pub use handler::Handler;
+pub use local::Local;
 use redirect::Redirect;
 
 /// How many connections the system holds until they are accepted.

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
 use crate::issuer::{self, Issuer};
+use crate::telemetry::Metrics;
 use crate::token::{AccessToken, IdToken};
 use cache::{Cache, Entry};
 use claims::Moment;
@@ -157,6 +158,7 @@ impl Verifier {
         idps: Vec<(Arc<Issuer>, Settings)>,
         clock: Clock,
         background: tokio::runtime::Handle,
+        metrics: &Metrics,
     ) -> Self {
         let provider = |(issuer, settings): (Arc<Issuer>, Settings)| Provider {
             keys: Keys::new(
@@ -164,6 +166,7 @@ impl Verifier {
                 settings.algorithms.clone(),
                 clock.clone(),
                 background.clone(),
+                metrics.idp(&issuer.settings().name),
             ),
             issuer,
             settings,
@@ -236,6 +239,14 @@ impl Verifier {
             tasks.spawn_on(Arc::clone(&provider.keys).keep_fresh(), &self.background);
         }
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// The providers whose keys could not be fetched when that was tried last. What is known of them goes on being used.
+    pub fn without_fresh_keys(&self) -> Vec<Arc<str>> {
+        let failing = self.providers.iter().filter(|p| p.keys.is_failing());
+        failing
+            .map(|p| Arc::clone(&p.issuer.settings().name))
+            .collect()
     }
 
     async fn verify_anew(

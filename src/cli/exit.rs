@@ -53,7 +53,10 @@ impl Exit {
         }
         match error {
             app::Error::Files(files) if files.are_permissions() => Self::Permission,
-            app::Error::Bind { .. } | app::Error::Store(_) | app::Error::Start(_) => Self::Failure,
+            app::Error::Bind { .. }
+            | app::Error::BindAdmin { .. }
+            | app::Error::Store(_)
+            | app::Error::Start(_) => Self::Failure,
             app::Error::Files(_)
             | app::Error::Tls(_)
             | app::Error::EncryptionKey { .. }

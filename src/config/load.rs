@@ -8,7 +8,7 @@ use super::overlay::{Environment, Overlay, unreadable};
 use super::problem::{Place, Problem, Problems, Severity};
 use super::reader::{Reader, Section};
 use super::tree::Table;
-use super::{Config, blot, headers, idp, output, routes, server, sessions, upstreams};
+use super::{Config, admin, blot, headers, idp, output, routes, server, sessions, upstreams};
 use crate::forward;
 use crate::telemetry::Format;
 
@@ -108,7 +108,7 @@ fn read(mut root: Section<'_>, environment: &Environment, log_format: Format) ->
     let routes = routes::routes(&mut root, &around);
     let pages = output::pages(root.section("pages"), external_url);
     let telemetry = output::telemetry(root.section("telemetry"), log_format);
-    root.later(&["admin"]);
+    let admin = root.optional("admin", admin::admin);
     root.finish();
     Some(Config {
         external_url: server.external_url?,
@@ -133,6 +133,7 @@ fn read(mut root: Section<'_>, environment: &Environment, log_format: Format) ->
         routes,
         pages,
         telemetry,
+        admin,
         state_dir,
     })
 }

@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use super::value::spoken;
 use super::{Config, EncryptionKeys, Idp, Protocol, Upstream};
+use crate::admin::Settings;
 use crate::connect::{Origin, Scheme};
 use crate::route::{Access, Route, Rule};
 use crate::session::StoreSettings;
@@ -23,6 +24,7 @@ impl Display for Summary<'_> {
         let origin = config.external_url.origin().ascii_serialization();
         writeln!(f, "{origin}")?;
         listeners(f, config)?;
+        admin(f, config.admin.as_ref())?;
         config.idps.iter().try_for_each(|idp| provider(f, idp))?;
         sessions(f, config)?;
         upstreams(f, &config.upstreams)?;
@@ -47,6 +49,23 @@ fn listeners(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         line(f, "listens", format_args!("{}: {what}", listener.address))?;
     }
     Ok(())
+}
+
+fn admin(f: &mut Formatter<'_>, settings: Option<&Settings>) -> fmt::Result {
+    match settings {
+        None => Ok(()),
+        Some(Settings::Loopback { address, .. }) => {
+            line(f, "admin", format_args!("{address}: with a token"))
+        }
+        Some(Settings::Socket { path, token }) => {
+            let token = token.as_ref().map_or("", |_| ", with a token");
+            line(
+                f,
+                "admin",
+                format_args!("{}: for its owner{token}", path.display()),
+            )
+        }
+    }
 }
 
 fn provider(f: &mut Formatter<'_>, idp: &Idp) -> fmt::Result {

@@ -253,7 +253,11 @@ fn a_missing_file_is_said_with_where_it_was_looked_for() {
 fn the_configurations_that_are_shipped_load() {
     let dir = tempfile::tempdir().unwrap();
     let reference = include_str!("../../gateway.toml");
-    let with_secret = overlay(&[("CLIENT_SECRET", "hush")], &[]);
+    let secrets = [
+        ("CLIENT_SECRET", "hush"),
+        ("ADMIN_TOKEN", "hush-hush-hush-hush"),
+    ];
+    let with_secret = overlay(&secrets, &[]);
     Config::parse(reference, &dir.path().join("gateway.toml"), &with_secret)
         .unwrap_or_else(|problems| panic!("{problems}"));
     let compose = include_str!("../../deploy/compose/gateway.toml");
@@ -285,6 +289,7 @@ fn the_configurations_that_are_shipped_load() {
 fn the_contracts_whole_configuration_is_refused_for_what_is_not_there_yet_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("client_secret"), "hush").unwrap();
+    std::fs::write(dir.path().join("admin_token"), "hush-hush-hush-hush").unwrap();
     std::fs::write(
         dir.path().join("session_key"),
         "0123456789abcdef0123456789abcdef!",
@@ -310,7 +315,6 @@ fn the_contracts_whole_configuration_is_refused_for_what_is_not_there_yet_and_no
             "pages.logo",
             "pages.templates",
             "pages.languages",
-            "admin",
             "telemetry.audit_log",
             "telemetry.otlp",
         ]

@@ -16,6 +16,7 @@ use crate::credential::cookie;
 use crate::issuer::{self, Issuer, Salvage};
 use crate::refusal::Refusal;
 use crate::session::{self, Login};
+use crate::telemetry::metrics::LoginOutcome;
 use crate::token::Grant;
 use crate::verify::{self, Expected, IdClaims};
 
@@ -58,8 +59,11 @@ impl Endpoints {
             return self.stale(ask, state).await;
         }
         let rd = ReturnTo::read(Some(&flow.rd), &self.settings.site, &ask.here);
-        let response = self.finish(ask, &id, &flow, &rd).await?;
-        Ok(with_cookies(response, [cookie::clear(&id.cookie(name))]))
+        let response = self.finish(ask, &id, &flow, &rd).await;
+        if let Some(outcome) = outcome(&response) {
+            self.metrics.login(&flow.idp, outcome);
+        }
+        Ok(with_cookies(response?, [cookie::clear(&id.cookie(name))]))
     }
 
     /// A provider that answers by form has the browser POST from its own site, without our cookies (`SameSite=Lax`): the
@@ -249,7 +253,8 @@ impl Endpoints {
                 if same == SameSession::No {
                     self.discard(name, &grant);
                 }
-                return Ok(see_other(&rd.location()));
+                let response = see_other(&rd.location());
+                return Ok(ended_as(LoginOutcome::AlreadySignedIn, response));
             }
         }
         let login = Login {
@@ -265,7 +270,8 @@ impl Endpoints {
         let id = id.map_err(|error| Refusal::Session(session::Error::Store(error)))?;
         tracing::info!(idp = %name, %subject, "signed in");
         let session = cookie::set(&self.settings.cookie, &id.encode());
-        Ok(with_cookies(see_other(&rd.location()), [session]))
+        let response = with_cookies(see_other(&rd.location()), [session]);
+        Ok(ended_as(LoginOutcome::SignedIn, response))
     }
 
     /// OpenID Connect Core section 3.1.3.7, with the nonce of this very browser.
@@ -351,7 +357,23 @@ impl Endpoints {
             "text": failure.text(),
             "action": { "url": again, "label": "Try again" },
         });
-        self.pages.render(failure.status(), "problem.html", context)
+        let page = self.pages.render(failure.status(), "problem.html", context);
+        ended_as(failure.outcome(), page)
+    }
+}
+
+/// Notes on an answer what the sign-in came to: to be counted in one place.
+fn ended_as(outcome: LoginOutcome, mut response: Response<String>) -> Response<String> {
+    response.extensions_mut().insert(outcome);
+    response
+}
+
+/// What a sign-in came to; nothing when it goes on.
+fn outcome(response: &Result<Response<String>, Refusal>) -> Option<LoginOutcome> {
+    match response {
+        Ok(response) => response.extensions().get().copied(),
+        Err(Refusal::Session(_)) => Some(LoginOutcome::StoreFailed),
+        Err(_) => Some(LoginOutcome::Unavailable),
     }
 }
 
@@ -371,6 +393,17 @@ enum SameSession {
 }
 
 impl Failure {
+    fn outcome(self) -> LoginOutcome {
+        match self {
+            Self::Declined => LoginOutcome::Declined,
+            Self::Provider => LoginOutcome::ProviderError,
+            Self::Answer => LoginOutcome::BadAnswer,
+            Self::Code => LoginOutcome::CodeRefused,
+            Self::Identity => LoginOutcome::BadIdToken,
+            Self::AccessToken => LoginOutcome::BadAccessToken,
+        }
+    }
+
     fn status(self) -> StatusCode {
         match self {
             Self::Declined => StatusCode::FORBIDDEN,

@@ -14,7 +14,7 @@ use super::revoke::Owed;
 use super::{EndReason, Sessions, pace};
 use crate::clock::Timestamp;
 use crate::issuer;
-use crate::telemetry::metrics::SwapOutcome;
+use crate::telemetry::metrics::{RevocationSource, SwapOutcome};
 use crate::token::Grant;
 use crate::verify::{self, Expected, IdClaims};
 
@@ -74,7 +74,7 @@ impl Sessions {
         if tokens == Tokens::Spare {
             return;
         }
-        let owed = Owed::all_of(&idp, grant, &self.term()).into_iter();
+        let owed = Owed::all_of(&idp, grant, &self.term(RevocationSource::Swap)).into_iter();
         self.owe(owed.filter(|o| o.is_asked_for(&self.settings)).collect());
     }
 
@@ -169,7 +169,10 @@ impl Sessions {
         error: issuer::Error,
     ) -> Progress {
         let name = entry.name();
-        self.count_swap(entry, ask.outcome(&error));
+        let outcome = ask.outcome(&error);
+        if !matches!(error, issuer::Error::Refused { .. }) {
+            self.count_swap(entry, outcome);
+        }
         match error {
             issuer::Error::Refused { error } => {
                 let reason = if ask.doubt {
@@ -185,15 +188,18 @@ impl Sessions {
                     .record()
                     .is_some_and(|r| r.generation > ask.generation)
                 {
+                    self.count_swap(entry, SwapOutcome::Elsewhere);
                     return Progress::Swapped;
                 }
+                self.count_swap(entry, outcome);
                 tracing::info!(session = %name, error, ?reason, "the provider refused the refresh token");
                 self.finish(entry, reason).await;
                 Progress::Failed
             }
             issuer::Error::Unusable { reason, salvage } if holds_a_token(&salvage) => {
                 tracing::error!(session = %name, reason, "the provider's answer to a swap can't be used: the session ends");
-                self.discard(&provider.issuer.settings().name, &salvage);
+                let idp = &provider.issuer.settings().name;
+                self.discard_of(RevocationSource::Swap, idp, &salvage);
                 self.finish(entry, EndReason::BadAnswer).await;
                 Progress::Failed
             }

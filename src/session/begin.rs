@@ -8,6 +8,7 @@ use super::record::Record;
 use super::revoke::Owed;
 use super::store::Change;
 use super::{EndReason, Login, Sessions, StoreError};
+use crate::telemetry::metrics::RevocationSource;
 use crate::token::SessionId;
 
 impl Sessions {
@@ -27,7 +28,11 @@ impl Sessions {
         let row = record.row(&hash, &self.keys, now, self.settings.idle_timeout);
         let edition = self.edition(&hash);
         if let Err(error) = self.store.write(Change::Create(hash, row)).await {
-            self.owe(Owed::all_of(&idp, grant, &self.term()));
+            self.owe(Owed::all_of(
+                &idp,
+                grant,
+                &self.term(RevocationSource::SignIn),
+            ));
             return Err(error);
         }
         let entry = Entry::new(hash, Box::new(record), false, now, now, &self.settings);

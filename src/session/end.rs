@@ -177,7 +177,7 @@ impl Sessions {
         if tokens == Tokens::Spare {
             return Vec::new();
         }
-        let term = self.term();
+        let term = self.term(reason.source());
         let idp = &record.idp;
         let refresh = record
             .refresh_token

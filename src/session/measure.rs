@@ -1,13 +1,21 @@
 //! What sessions show of themselves: levels for the metrics, and whether they can be served.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::answer::holds_a_token;
 use super::entry::Entry;
 use super::record::Kept;
 use super::refresh::{Ask, Wish};
 use super::{EndReason, Sessions, StoreError};
 use crate::issuer;
-use crate::telemetry::metrics::{Ending, SwapOutcome, WaitedFor};
-use crate::token::SessionHash;
+use crate::telemetry::metrics::{Ending, RevocationSource, SwapOutcome, WaitedFor};
+use crate::token::{SessionHash, SessionId};
+
+/// How long the store may take to show that it is there.
+const STORE_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Sessions {
     /// Sets what is sampled rather than counted: the one place that does. Where the store does not answer, what it said
@@ -17,6 +25,26 @@ impl Sessions {
         self.metrics.sessions_active.set(census.alive);
         self.metrics.revocation_queue.set(census.owed);
         Ok(())
+    }
+
+    /// Whether the store answers, within a second.
+    ///
+    /// # Errors
+    /// What it says instead.
+    pub async fn ready(&self) -> Result<(), StoreError> {
+        let asked = self.store.load(SessionId::random().hash());
+        let answered = timeout(STORE_PATIENCE, asked).await;
+        let late = |_| StoreError {
+            what: "the session store does not answer in time",
+            source: None,
+        };
+        answered.map_err(late)?.map(|_| ())
+    }
+
+    /// The providers, and whether each renewed tokens when it was asked last.
+    pub fn providers(&self) -> impl Iterator<Item = (Arc<str>, bool)> {
+        let providers = self.idps.iter();
+        providers.map(|(name, provider)| (Arc::clone(name), provider.answers()))
     }
 
     /// A request is about to look for its session: counted when it has to wait for the store.
@@ -44,6 +72,20 @@ impl Sessions {
         };
         if let Some(provider) = provider {
             provider.metrics.swaps.count(outcome);
+        }
+    }
+}
+
+impl EndReason {
+    /// What the revocations that follow from it are counted as.
+    pub(super) fn source(self) -> RevocationSource {
+        match self {
+            Self::SignedOut => RevocationSource::SignOut,
+            Self::Replaced | Self::Displaced => RevocationSource::SignIn,
+            Self::Idle | Self::Absolute | Self::Expired | Self::Forgotten => {
+                RevocationSource::Expiry
+            }
+            Self::Refused | Self::LostInFlight | Self::BadAnswer => RevocationSource::Swap,
         }
     }
 }

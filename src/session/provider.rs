@@ -33,6 +33,11 @@ impl Provider {
         }
     }
 
+    /// Whether it did when it was asked last.
+    pub(super) fn answers(&self) -> bool {
+        !self.down.load(Ordering::Relaxed)
+    }
+
     pub(super) fn is_up(&self) {
         if self.down.swap(false, Ordering::Relaxed) {
             tracing::info!(idp = %self.issuer.settings().name, "the identity provider answers again");

@@ -13,6 +13,7 @@ use super::{Revocation, Sessions, Settings, StoreError, pace};
 use crate::clock::Timestamp;
 use crate::issuer::{self, Revocable, Salvage};
 use crate::seal::{Keyring, Purpose};
+use crate::telemetry::metrics::{RevocationOutcome, RevocationSource, RevocationTarget};
 use crate::token::{AccessToken, Grant, RefreshToken};
 
 /// A process that has not touched what it owes for so long after the next try was due is gone: another takes it up.
@@ -30,6 +31,8 @@ pub(super) struct Owed {
     since: Timestamp,
     /// After this it is dropped: it has expired by itself, or was retried for long enough.
     until: Timestamp,
+    #[serde(default)]
+    source: RevocationSource,
     #[serde(skip)]
     tries: u32,
     #[serde(skip)]
@@ -90,6 +93,7 @@ impl Owed {
             token,
             since: term.from,
             until: expires.min(term.from + term.retry_for),
+            source: term.source,
             tries: 0,
             next: term.from,
         }
@@ -106,6 +110,18 @@ impl Owed {
     /// Whether it is a refresh token.
     pub(super) fn is_refresh(&self) -> bool {
         matches!(self.token, Token::Refresh(_))
+    }
+
+    /// What one try at it is counted as.
+    fn counted(
+        &self,
+        outcome: RevocationOutcome,
+    ) -> (RevocationSource, RevocationTarget, RevocationOutcome) {
+        let target = match self.token {
+            Token::Refresh(_) => RevocationTarget::RefreshToken,
+            Token::Access(_) => RevocationTarget::AccessToken,
+        };
+        (self.source, target, outcome)
     }
 
     fn revocable(&self) -> Revocable {
@@ -139,11 +155,12 @@ impl Owed {
     }
 }
 
-/// From when on, and for how long, a revocation is tried.
+/// From when on, for how long, and why a revocation is tried.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Term {
     pub(super) from: Timestamp,
     pub(super) retry_for: Duration,
+    pub(super) source: RevocationSource,
 }
 
 fn random_id() -> DebtId {
@@ -255,16 +272,26 @@ impl Debts {
 }
 
 impl Sessions {
-    pub(super) fn term(&self) -> Term {
+    pub(super) fn term(&self, source: RevocationSource) -> Term {
         Term {
             from: self.clock.now(),
             retry_for: self.settings.revoke_retry_for,
+            source,
         }
     }
 
     /// Revokes the tokens of a login that came to nothing (its ID token failed a check, say).
     pub fn discard(self: &Arc<Self>, idp: &Arc<str>, grant: &Salvage) {
-        self.owe(Owed::salvaged(idp, grant, &self.term()));
+        self.discard_of(RevocationSource::SignIn, idp, grant);
+    }
+
+    pub(super) fn discard_of(
+        self: &Arc<Self>,
+        source: RevocationSource,
+        idp: &Arc<str>,
+        grant: &Salvage,
+    ) {
+        self.owe(Owed::salvaged(idp, grant, &self.term(source)));
     }
 
     /// Notes what is owed, and has it paid in the background.
@@ -355,6 +382,9 @@ impl Sessions {
         let permit = provider.revocations.acquire().await;
         let answer = provider.issuer.revoke(&owed.revocable()).await;
         drop(permit);
+        self.metrics
+            .revocations
+            .count(owed.counted(outcome(&answer)));
         match answer {
             Ok(()) => {
                 tracing::debug!(idp = %owed.idp, refresh_token = owed.is_refresh(), "revoked");
@@ -381,6 +411,8 @@ impl Sessions {
     }
 
     async fn give_up(&self, owed: &Owed) {
+        let dropped = owed.counted(RevocationOutcome::Dropped);
+        self.metrics.revocations.count(dropped);
         tracing::warn!(idp = %owed.idp, refresh_token = owed.is_refresh(), tries = owed.tries,
             owed_for = ?self.clock.now().since(owed.since),
             "a revocation is dropped: the token has expired, or was retried for long enough");
@@ -396,6 +428,14 @@ impl Sessions {
                 "a revocation that is done can't be struck off in the store"
             );
         }
+    }
+}
+
+fn outcome(answer: &Result<(), issuer::Error>) -> RevocationOutcome {
+    match answer {
+        Ok(()) => RevocationOutcome::Confirmed,
+        Err(issuer::Error::NotOffered(_)) => RevocationOutcome::NotOffered,
+        Err(_) => RevocationOutcome::Failed,
     }
 }
 

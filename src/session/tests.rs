@@ -15,6 +15,7 @@ mod errors;
 mod house;
 mod idp;
 mod limit;
+mod ready;
 mod restart;
 mod saving;
 mod swap;

@@ -124,6 +124,13 @@ impl Metrics {
         }
     }
 
+    /// A sign-in with this provider has come to its end.
+    pub fn login(&self, idp: &str, outcome: LoginOutcome) {
+        if let Some(known) = self.idps.get(idp) {
+            known.logins.count(outcome);
+        }
+    }
+
     /// The handles of a store of this kind.
     pub fn store(&self, kind: &'static str) -> StoreMetrics {
         let labels = vec![("store", kind.to_owned())];

@@ -14,6 +14,7 @@ use super::compact::Compact;
 use super::jwk::Key;
 use crate::clock::{Clock, Timestamp};
 use crate::issuer::{self, Issuer};
+use crate::telemetry::metrics::{IdpMetrics, KeysOutcome};
 
 /// How often a token with an unknown key may make us look again.
 const UNKNOWN_KEY_EVERY: Duration = Duration::from_secs(30);
@@ -33,6 +34,7 @@ pub(super) struct Keys {
     allowed: Vec<Algorithm>,
     clock: Clock,
     background: tokio::runtime::Handle,
+    metrics: Arc<IdpMetrics>,
     current: ArcSwapOption<KeySet>,
     attempts: Mutex<Attempts>,
     finished: watch::Sender<()>,
@@ -66,9 +68,11 @@ impl Keys {
         allowed: Vec<Algorithm>,
         clock: Clock,
         background: tokio::runtime::Handle,
+        metrics: Arc<IdpMetrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             issuer,
+            metrics,
             allowed,
             clock,
             background,
@@ -148,6 +152,11 @@ impl Keys {
         Some(finished)
     }
 
+    /// Whether the last fetch failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.attempts().error.is_some()
+    }
+
     fn attempts(&self) -> MutexGuard<'_, Attempts> {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,6 +192,7 @@ impl Keys {
             Ok(new) => {
                 let healed = std::mem::take(&mut attempts.failures) > 0;
                 attempts.error = None;
+                self.metrics.keys.count(KeysOutcome::Fetched);
                 let retired = old.as_ref().map_or(0, |old| old.retire_all_but(&new));
                 if healed || retired > 0 || old.is_none_or(|old| old.keys.len() != new.keys.len()) {
                     info!(%idp, keys = new.keys.len(), retired, "signing keys fetched");
@@ -190,6 +200,7 @@ impl Keys {
                 self.current.store(Some(Arc::new(new)));
             }
             Err(error) => {
+                self.metrics.keys.count(KeysOutcome::Failed);
                 if attempts.failures == 0 {
                     warn!(%idp, %error, kept = old.is_some(), "signing keys can't be fetched");
                 }

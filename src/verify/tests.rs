@@ -19,6 +19,7 @@ use super::{Error, Expected, IdClaims, Settings, Verified, Verifier};
 use crate::clock::Clock;
 use crate::issuer;
 use crate::issuer::tests::server::{Reply, Server};
+use crate::telemetry::Metrics;
 use crate::token::{AccessToken, IdToken};
 use mint::{Draft, ED, OTHER_RSA, P256, P384, RSA, encode};
 
@@ -57,7 +58,12 @@ impl Scene {
         let clock = Clock::shifted();
         let issuer = issuer::tests::server::issuer(server.settings(), clock.clone());
         let here = tokio::runtime::Handle::current();
-        let verifier = Verifier::new(vec![(Arc::new(issuer), settings)], clock.clone(), here);
+        let verifier = Verifier::new(
+            vec![(Arc::new(issuer), settings)],
+            clock.clone(),
+            here,
+            &Metrics::new([]),
+        );
         Self {
             server,
             jwks,

@@ -15,6 +15,7 @@
 
 mod support;
 
+mod admin;
 mod application;
 mod chromium;
 mod cli;

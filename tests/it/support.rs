@@ -12,6 +12,7 @@
 pub mod browser;
 pub mod chromium;
 pub mod client;
+pub mod exposition;
 pub mod forgery;
 pub mod gateway;
 pub mod jar;

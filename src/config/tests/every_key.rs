@@ -20,6 +20,7 @@ fn reference() -> Table {
 fn load(table: &Table) -> Result<Checked, Problems> {
     let variables = [
         ("CLIENT_SECRET", "hush"),
+        ("ADMIN_TOKEN", "hush-hush-hush-hush"),
         ("KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
     ];
     let text = toml::to_string(table).unwrap();

@@ -644,3 +644,77 @@ fn only_this_shape_of_the_file_is_read() {
     );
     accept(&with("version = 1\n", ""));
 }
+
+#[test]
+fn the_admin_listener_is_for_this_machine_only() {
+    use crate::admin::Settings;
+
+    let admin = |text: &str| and(&format!("[admin]\n{text}"));
+    let token = "token = \"a-token-that-nobody-guesses\"";
+    let at = |address: &str| admin(&format!("address = \"{address}\"\n{token}"));
+    assert!(accept(SMALL).admin.is_none());
+    for local in ["127.0.0.1:9901", "127.1.2.3:1", "[::1]:9901"] {
+        let settings = accept(&at(local)).admin;
+        assert!(
+            matches!(settings, Some(Settings::Loopback { address, .. }) if address.to_string() == local)
+        );
+    }
+    for open in [
+        "0.0.0.0:9901",
+        "[::]:9901",
+        "10.0.0.1:9901",
+        "[::ffff:127.0.0.1]:9901",
+        "[::ffff:10.0.0.1]:9901",
+    ] {
+        refused(
+            &at(open),
+            "`admin.address` must be a loopback address or a Unix socket",
+        );
+    }
+    refused(&at("localhost:9901"), "is not an IP address with a port");
+    refused(&at("/run/admin.sock"), "is not an IP address with a port");
+    refused(&at("unix:"), "`admin.address` names no file");
+    refused(
+        &at("unix://run/admin.sock"),
+        "`admin.address` names no file",
+    );
+    refused(&admin(token), "`admin.address` is missing");
+    refused(
+        &admin("address = \"127.0.0.1:9901\""),
+        "`admin.token` is missing",
+    );
+    refused(
+        &admin("address = \"127.0.0.1:9901\"\ntoken = \"\""),
+        "`admin.token` is empty",
+    );
+    warned(
+        &at("127.0.0.1:9901"),
+        "`admin.token` is a secret in plain text",
+    );
+
+    let socket = accept(&admin("address = \"unix:/run/tidegate/admin.sock\"")).admin;
+    assert!(matches!(
+        socket,
+        Some(Settings::Socket { path, token: None }) if path == Path::new("/run/tidegate/admin.sock")
+    ));
+    // One that is written is not ignored.
+    let socket = accept(&at("unix:admin.sock")).admin;
+    assert!(matches!(
+        socket,
+        Some(Settings::Socket { path, token: Some(_) }) if path == Path::new("admin.sock")
+    ));
+}
+
+#[test]
+fn an_admin_token_that_can_be_guessed_is_warned_of() {
+    let text = and("[admin]\naddress = \"127.0.0.1:9901\"\ntoken = { env = \"TOKEN\" }");
+    for (token, warning) in [("fifteen-letters", true), ("sixteen--letters", false)] {
+        let over = overlay(&[("TOKEN", token)], &[]);
+        let checked = Config::parse(&text, Path::new("gateway.toml"), &over).unwrap();
+        let told = messages(&checked.warnings);
+        let told = told
+            .iter()
+            .any(|told| told.contains("short enough to be guessed"));
+        assert_eq!(told, warning, "{token}");
+    }
+}

@@ -77,7 +77,7 @@ impl House {
         Self::over(settings(), disk(path)).await
     }
 
-    async fn over(settings: Settings, store: Arc<dyn Store>) -> Self {
+    pub(super) async fn over(settings: Settings, store: Arc<dyn Store>) -> Self {
         let clock = Clock::shifted();
         let idp = Idp::start(clock.clone()).await;
         Self::of(idp, clock, settings, store, &[vec![1; 32]])
@@ -118,10 +118,12 @@ impl House {
             groups_claim: "groups".to_owned(),
         };
         let idps = vec![(Arc::clone(&issuer), access_token)];
-        let verifier = Arc::new(Verifier::new(idps, clock.clone(), Handle::current()));
+        let metrics = Arc::new(Metrics::new([&issuer.settings().name]));
+        let here = Handle::current();
+        let verifier = Arc::new(Verifier::new(idps, clock.clone(), here, &metrics));
         let tools = Tools {
             keys: Keyring::new(keys).unwrap(),
-            metrics: Arc::new(Metrics::new([&issuer.settings().name])),
+            metrics,
             idps: vec![issuer],
             verifier,
             clock: clock.clone(),

@@ -1,5 +1,7 @@
 //! What labels can say: short lists, so that the number of series is known beforehand.
 
+use serde::{Deserialize, Serialize};
+
 /// A label, or several, with all values that it can have.
 pub trait Label: Copy {
     /// How many values there are.
@@ -137,13 +139,17 @@ label! {
 
 label! {
     /// Why a token is to be revoked.
+    #[derive(Default, Serialize, Deserialize)]
     RevocationSource, "source":
-    /// A session ended.
-    SessionEnd = "session_end",
-    /// A swap's answer came when the session had ended, or could not be used.
+    /// The person signed out.
+    #[default]
+    SignOut = "sign_out",
+    /// A sign-in came to nothing, or took the place of an earlier session.
+    SignIn = "sign_in",
+    /// A session ran out, or was gone from the store.
+    Expiry = "expiry",
+    /// What a swap brought came too late, or could not be accepted.
     Swap = "swap",
-    /// A sign-in came to nothing.
-    Login = "login",
 }
 
 label! {

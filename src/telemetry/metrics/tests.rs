@@ -21,7 +21,7 @@ fn every_value_of_a_label_is_there_from_the_start_and_counts_for_itself() {
 
     let metrics = metrics();
     let kind = (
-        RevocationSource::Login,
+        RevocationSource::SignIn,
         RevocationTarget::AccessToken,
         RevocationOutcome::Failed,
     );
@@ -29,8 +29,8 @@ fn every_value_of_a_label_is_there_from_the_start_and_counts_for_itself() {
     metrics.idp("main").swaps.count(SwapOutcome::Elsewhere);
     let text = metrics.text();
     for line in [
-        "tidegate_revocations_total{source=\"login\",target=\"access_token\",outcome=\"failed\"} 1",
-        "tidegate_revocations_total{source=\"login\",target=\"access_token\",outcome=\"confirmed\"} 0",
+        "tidegate_revocations_total{source=\"sign_in\",target=\"access_token\",outcome=\"failed\"} 1",
+        "tidegate_revocations_total{source=\"sign_in\",target=\"access_token\",outcome=\"confirmed\"} 0",
         "tidegate_token_refresh_total{idp=\"main\",outcome=\"elsewhere\"} 1",
         "tidegate_token_refresh_total{idp=\"main\",outcome=\"swapped\"} 0",
         "# TYPE tidegate_token_refresh_total counter",

@@ -1208,7 +1208,7 @@ async fn a_provider_s_tokens_pass_under_its_own_keys_only() {
     };
     let here = tokio::runtime::Handle::current();
     let idps = vec![(idp(&one), settings()), (idp(&two), settings())];
-    let both = Verifier::new(idps, Clock::System, here);
+    let both = Verifier::new(idps, Clock::System, here, &Metrics::new([]));
     let verify = async |token: String| both.verify(&AccessToken::new(token)).await;
     assert_eq!(
         &*verify(one.draft().sign()).await.unwrap().idp,

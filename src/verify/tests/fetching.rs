@@ -133,7 +133,12 @@ async fn nobody_at_the_provider_s_address() {
     let settings_ = issuer::tests::server::settings("http://127.0.0.1:1");
     let issuer = Arc::new(issuer::tests::server::issuer(settings_, Clock::System));
     let here = tokio::runtime::Handle::current();
-    let verifier = Verifier::new(vec![(issuer, settings())], Clock::System, here);
+    let verifier = Verifier::new(
+        vec![(issuer, settings())],
+        Clock::System,
+        here,
+        &Metrics::new([]),
+    );
     let scene = Scene::new().await;
     let token = scene
         .draft()
@@ -176,7 +181,12 @@ async fn a_provider_that_hangs_is_not_waited_for_long() {
     settings_.call_timeout = Duration::from_millis(100);
     let issuer = Arc::new(issuer::tests::server::issuer(settings_, Clock::System));
     let here = tokio::runtime::Handle::current();
-    let verifier = Verifier::new(vec![(issuer, settings())], Clock::System, here);
+    let verifier = Verifier::new(
+        vec![(issuer, settings())],
+        Clock::System,
+        here,
+        &Metrics::new([]),
+    );
     let token = AccessToken::new(token);
     let found = timeout(2 * SECOND, verifier.verify(&token)).await.unwrap();
     assert_eq!(reason(found), UNAVAILABLE);

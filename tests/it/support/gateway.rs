@@ -45,6 +45,11 @@ impl Gateway {
         self.running.addresses()
     }
 
+    /// Where its administrator asks, if that is an address.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.running.admin_address()
+    }
+
     /// Drains and stops.
     pub async fn stop(self) {
         self.running.stop().await.unwrap();

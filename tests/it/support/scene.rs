@@ -1,6 +1,7 @@
 //! A whole scene: identity provider, application, gateway, and one clock for all of them.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -185,6 +186,11 @@ impl Scene {
     /// Where the gateway is.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Where the gateway's administrator asks, if that is an address.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().and_then(Gateway::admin_address)
     }
 
     /// Where the scene's files are.
