@@ -10,6 +10,7 @@ mod output;
 mod overlay;
 mod problem;
 mod reader;
+mod redis;
 mod routes;
 mod secret;
 mod server;

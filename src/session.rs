@@ -48,8 +48,11 @@ use refresh::Wish;
 use revoke::Debts;
 use store::disk::Disk;
 use store::memory::Memory;
+use store::redis::Redis;
 use store::timed::Timed;
 use store::{Shared, Store};
+
+pub use store::redis::{RedisAddress, RedisServers, RedisSettings};
 
 /// How many sessions are looked for in the store at a time: a flood of cookies that name none must not hold up the rest.
 const LOADS_AT_ONCE: usize = 256;
@@ -104,6 +107,8 @@ pub enum StoreSettings {
         /// The file.
         path: std::path::PathBuf,
     },
+    /// In Redis or Valkey, for many nodes.
+    Redis(RedisSettings),
 }
 
 /// Whether a request counts as the person's activity.
@@ -348,6 +353,11 @@ impl Sessions {
             StoreSettings::Disk { path } => {
                 let disk = Disk::open(path, tools.background.clone(), &tools.clock)?;
                 Timed::over(Arc::new(disk), tools.metrics.store("disk"))
+            }
+            StoreSettings::Redis(redis) => {
+                let background = tools.background.clone();
+                let redis = Redis::open(redis, random_owner(), background, &tools.clock);
+                Timed::over(Arc::new(redis), tools.metrics.store("redis"))
             }
         };
         Ok(Self::over(store, settings, tools))

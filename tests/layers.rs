@@ -15,6 +15,7 @@ use std::path::PathBuf;
 const CRATES: &[(&str, &[&str])] = &[
     ("dashmap", &["session", "verify"]),
     ("redb", &["session"]),
+    ("redis", &["session"]),
     ("jsonwebtoken", &["verify", "config", "demo"]),
     ("rustls", &["tls", "connect", "listener", "app", "issuer"]),
     ("tokio_rustls", &["connect", "listener"]),

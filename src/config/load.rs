@@ -110,6 +110,7 @@ fn read(mut root: Section<'_>, environment: &Environment, log_format: Format) ->
     let telemetry = output::telemetry(root.section("telemetry"), log_format);
     let admin = root.optional("admin", admin::admin);
     root.finish();
+    let session = session?;
     Some(Config {
         external_url: server.external_url?,
         prefix: server.prefix,

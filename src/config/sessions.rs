@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::EncryptionKeys;
 use super::reader::{Field, Section, not_yet};
+use super::redis::{Chosen, Redis, redis};
 use super::secret::encryption_key;
 use super::value::{
     duration, flag, is_loopback, list, number, path, possibly_empty_list, some_duration, spoken,
@@ -19,17 +20,21 @@ const SWAPS_AT_ONCE: usize = 64;
 /// How long a request waits for a swap that it needs.
 const SWAP_WAIT: Duration = Duration::from_secs(10);
 
-/// How long memory is believed without asking a store that others share.
-const CACHE_TTL: Duration = Duration::from_secs(5);
-
 /// `[session]` and `[store.*]`.
 pub(super) struct Session {
-    pub(super) times: Times,
+    times: Times,
+    shared: WhileShared,
     max_per_user: Option<NonZeroUsize>,
     swaps_at_once: usize,
     pub(super) store: StoreSettings,
     pub(super) encryption_keys: EncryptionKeys,
     pub(super) cookie: String,
+}
+
+/// What goes for a store that others share.
+struct WhileShared {
+    on_error: OnStoreError,
+    cache_ttl: Duration,
 }
 
 /// `[logout]`.
@@ -55,15 +60,16 @@ enum Token {
     Access,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Store {
     Memory,
     Disk,
+    Redis,
 }
 
 /// What the session room is told.
 pub(super) fn settings(session: &Session, logout: &Logout) -> Settings {
-    let times = &session.times;
+    let (times, shared) = (&session.times, &session.shared);
     Settings {
         idle_timeout: times.idle,
         absolute_timeout: times.absolute,
@@ -73,43 +79,70 @@ pub(super) fn settings(session: &Session, logout: &Logout) -> Settings {
         max_per_user: session.max_per_user,
         swaps_at_once: session.swaps_at_once,
         swap_wait: SWAP_WAIT,
-        cache_ttl: CACHE_TTL,
-        on_store_error: OnStoreError::Deny,
+        cache_ttl: shared.cache_ttl,
+        on_store_error: shared.on_error,
         revoke_refresh_token: logout.revoke.contains(&Token::Refresh),
         revoke_access_token: logout.revoke.contains(&Token::Access),
         revoke_retry_for: logout.revoke_retry_for,
     }
 }
 
-/// Reads `[session]` and `[store]`.
-pub(super) fn session(mut section: Section<'_>, stores: Section<'_>, state_dir: &Path) -> Session {
-    const STORES: &[(&str, Store)] = &[("memory", Store::Memory), ("disk", Store::Disk)];
-    let kind = section.or("store", Store::Disk, word(STORES, &["redis", "cookie"]));
+/// Reads `[session]` and `[store]`. Nothing where what it takes is missing.
+pub(super) fn session(
+    mut section: Section<'_>,
+    stores: Section<'_>,
+    state_dir: &Path,
+) -> Option<Session> {
+    const STORES: &[(&str, Store)] = &[
+        ("memory", Store::Memory),
+        ("disk", Store::Disk),
+        ("redis", Store::Redis),
+    ];
+    let kind = section.or("store", Store::Disk, word(STORES, &["cookie"]));
     let times = times(&mut section);
     let cookie = cookie(section.section("cookie"));
-    let keys = section.optional(
-        "encryption_keys",
-        list("[{ file = \"session.key\" }]", encryption_key),
-    );
+    let keys = section.field("encryption_keys");
+    if kind == Store::Redis && keys.is_none() {
+        shared_key_is_missing(&section);
+    }
+    let keys = keys.as_ref().and_then(list(
+        "[{ file = \"session.key\" }]",
+        encryption_key,
+    ));
     let max_per_user = section.or("max_per_user", 0, number(0..=100_000));
     let swaps_at_once = section.or("swaps_at_once", SWAPS_AT_ONCE, number(1..=1024));
     section.finish();
-    let disk = disk(stores).unwrap_or_else(|| state_dir.join("sessions.redb"));
+    let (disk, redis) = stores_of(stores, kind);
+    let disk = disk.unwrap_or_else(|| state_dir.join("sessions.redb"));
     let made = match kind {
-        Store::Memory => EncryptionKeys::OfThisRun,
+        Store::Memory | Store::Redis => EncryptionKeys::OfThisRun,
         Store::Disk => EncryptionKeys::KeptIn(disk.with_file_name("session.key")),
     };
-    Session {
+    Some(Session {
         encryption_keys: keys.map_or(made, EncryptionKeys::Given),
         store: match kind {
             Store::Memory => StoreSettings::Memory,
             Store::Disk => StoreSettings::Disk { path: disk },
+            Store::Redis => StoreSettings::Redis(redis.settings?),
+        },
+        shared: WhileShared {
+            on_error: redis.on_error,
+            cache_ttl: redis.cache_ttl,
         },
         times,
         max_per_user: NonZeroUsize::new(max_per_user),
         swaps_at_once,
         cookie,
-    }
+    })
+}
+
+/// Every node must open what another has sealed, so none may make a key of its own.
+fn shared_key_is_missing(section: &Section<'_>) {
+    section.missing(
+        "encryption_keys",
+        "encryption_keys = [{ file = \"session.key\" }], the same on every node; \
+         make it with: openssl rand -base64 32 > session.key",
+    );
 }
 
 fn times(section: &mut Section<'_>) -> Times {
@@ -170,13 +203,17 @@ fn cookie_name(field: &Field<'_>) -> Option<String> {
     None
 }
 
-fn disk(mut section: Section<'_>) -> Option<PathBuf> {
+fn stores_of(mut section: Section<'_>, kind: Store) -> (Option<PathBuf>, Redis) {
     let mut disk = section.section("disk");
     let path = disk.optional("path", path);
     disk.finish();
-    section.later(&["redis"]);
+    let chosen = match kind {
+        Store::Redis => Chosen::Yes,
+        Store::Memory | Store::Disk => Chosen::No,
+    };
+    let redis = redis(section.section("redis"), chosen);
     section.finish();
-    path
+    (path, redis)
 }
 
 /// Reads `[logout]`.

@@ -85,6 +85,7 @@ fn sessions(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     let store = match &config.store {
         StoreSettings::Memory => "in memory, gone at a restart".to_owned(),
         StoreSettings::Disk { path } => format!("in {}", path.display()),
+        StoreSettings::Redis(redis) => format!("in {}", redis.summary()),
     };
     let key = match &config.encryption_keys {
         EncryptionKeys::Given(_) | EncryptionKeys::OfThisRun => String::new(),

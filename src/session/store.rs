@@ -20,6 +20,7 @@ use crate::token::SessionHash;
 pub(super) mod disk;
 pub(super) mod memory;
 pub(super) mod news;
+pub(super) mod redis;
 pub(super) mod timed;
 
 #[cfg(test)]
