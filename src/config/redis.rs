@@ -150,9 +150,7 @@ fn servers(kind: &str, hosts: &str, path: &str) -> Result<(RedisServers, u16), &
             };
             Ok((servers, db(path)?))
         }
-        "cluster" if db(path)? == 0 => {
-            Ok((RedisServers::Cluster(addresses(hosts, PORT)?), 0))
-        }
+        "cluster" if db(path)? == 0 => Ok((RedisServers::Cluster(addresses(hosts, PORT)?), 0)),
         "cluster" => Err("a cluster has no database but 0"),
         _ => Err("after the + comes sentinel or cluster"),
     }
@@ -195,7 +193,10 @@ fn prefix(field: &Field<'_>) -> Option<String> {
     if prefix.chars().all(plain) {
         return Some(prefix);
     }
-    let title = format!("`{}` may hold letters, digits and : . _ - / only", field.path);
+    let title = format!(
+        "`{}` may hold letters, digits and : . _ - / only",
+        field.path
+    );
     field.wrong(title, "expected a plain name", "such as \"tidegate:\"");
     None
 }
@@ -212,7 +213,15 @@ fn authorities(field: &Field<'_>) -> Option<Vec<u8>> {
     if pem.windows(begins.len()).any(|window| window == begins) {
         return Some(pem);
     }
-    let title = format!("`{}`: there is no certificate in {}", field.path, path.display());
-    field.wrong(title, "expected certificates in PEM", "such as \"/etc/tidegate/redis-ca.pem\"");
+    let title = format!(
+        "`{}`: there is no certificate in {}",
+        field.path,
+        path.display()
+    );
+    field.wrong(
+        title,
+        "expected certificates in PEM",
+        "such as \"/etc/tidegate/redis-ca.pem\"",
+    );
     None
 }

@@ -105,10 +105,9 @@ pub(super) fn session(
     if kind == Store::Redis && keys.is_none() {
         shared_key_is_missing(&section);
     }
-    let keys = keys.as_ref().and_then(list(
-        "[{ file = \"session.key\" }]",
-        encryption_key,
-    ));
+    let keys = keys
+        .as_ref()
+        .and_then(list("[{ file = \"session.key\" }]", encryption_key));
     let max_per_user = section.or("max_per_user", 0, number(0..=100_000));
     let swaps_at_once = section.or("swaps_at_once", SWAPS_AT_ONCE, number(1..=1024));
     section.finish();

@@ -290,6 +290,7 @@ fn the_contracts_whole_configuration_is_refused_for_what_is_not_there_yet_and_no
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("client_secret"), "hush").unwrap();
     std::fs::write(dir.path().join("admin_token"), "hush-hush-hush-hush").unwrap();
+    std::fs::write(dir.path().join("redis_password"), "hush").unwrap();
     std::fs::write(
         dir.path().join("session_key"),
         "0123456789abcdef0123456789abcdef!",
@@ -302,8 +303,6 @@ fn the_contracts_whole_configuration_is_refused_for_what_is_not_there_yet_and_no
         [
             "idp.main.par = \"auto\"",
             "idp.main.access_token.introspection",
-            "session.store = \"redis\"",
-            "store.redis",
             "logout.backchannel = true",
             "headers.assertion",
             "upstreams.legacy.health",

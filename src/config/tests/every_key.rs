@@ -13,6 +13,10 @@ fn reference() -> Table {
             "# encryption_keys = [{ file = \"session.key\" }]",
             "encryption_keys = [{ env = \"KEY\" }]",
         )
+        .replace(
+            "# password = { file = \"redis_password\" }",
+            "password = { env = \"REDIS_PASSWORD\" }",
+        )
         .replace("tls           = { ", "tls           = { ca = \"ca.pem\", ");
     text.parse().unwrap()
 }
@@ -21,6 +25,7 @@ fn load(table: &Table) -> Result<Checked, Problems> {
     let variables = [
         ("CLIENT_SECRET", "hush"),
         ("ADMIN_TOKEN", "hush-hush-hush-hush"),
+        ("REDIS_PASSWORD", "hush"),
         ("KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
     ];
     let text = toml::to_string(table).unwrap();

@@ -30,7 +30,7 @@ mod server;
 mod servers;
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub use servers::{RedisAddress, RedisServers, RedisSettings};
 
@@ -166,7 +166,9 @@ impl Redis {
                 let up = inner.link.up().await?;
                 read(Arc::clone(&inner), up).await
             };
-            within(limit, reading).await.map_err(|fault| failed(CANT_READ, fault))
+            within(limit, reading)
+                .await
+                .map_err(|fault| failed(CANT_READ, fault))
         })
     }
 }
@@ -342,7 +344,10 @@ impl Store for Redis {
                 let is = inner.is_under(up, id, index).await?;
                 Ok::<_, Fault>(is.then_some(id))
             });
-            let found: Vec<_> = stream::iter(looking).buffered(TOGETHER).try_collect().await?;
+            let found: Vec<_> = stream::iter(looking)
+                .buffered(TOGETHER)
+                .try_collect()
+                .await?;
             let mut found: Vec<SessionHash> = found.into_iter().flatten().collect();
             found.sort();
             Ok(found)

@@ -1,4 +1,4 @@
-//! What every store must do, held against a model: a further store joins by a line in `stores`.
+//! What every store must do, held against a model: a further store joins by a test of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
@@ -12,20 +12,47 @@ use tokio::runtime::Runtime;
 
 use super::disk::Disk;
 use super::memory::Memory;
+use super::redis::tests::running::RedisServer;
 use super::*;
 use crate::clock::Clock;
 
-/// A store, and what must live as long as it.
-type Opened = (&'static str, Arc<dyn Store>, Option<tempfile::TempDir>);
+/// A store that is empty.
+struct Subject {
+    name: &'static str,
+    store: Arc<dyn Store>,
+    tombstones: Tombstones,
+    /// What must live as long as it.
+    _dir: Option<tempfile::TempDir>,
+}
 
-fn stores(runtime: &Runtime) -> Vec<Opened> {
+/// Who forgets them when their time has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tombstones {
+    /// The sweep, which is told of them.
+    AreDue,
+    /// The store by itself.
+    Expire,
+}
+
+fn memory() -> Subject {
+    Subject {
+        name: "memory",
+        store: Arc::new(Memory::default()),
+        tombstones: Tombstones::AreDue,
+        _dir: None,
+    }
+}
+
+fn disk(runtime: &Runtime) -> Subject {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sessions.redb");
     let disk = Disk::open(&path, runtime.handle().clone(), &Clock::System).unwrap();
-    vec![
-        ("memory", Arc::new(Memory::default()), None),
-        ("disk", Arc::new(disk), Some(dir)),
-    ]
+    Subject {
+        name: "disk",
+        store: Arc::new(disk),
+        tombstones: Tombstones::AreDue,
+        _dir: Some(dir),
+    }
 }
 
 pub(in crate::session) fn id(n: u8) -> SessionHash {
@@ -112,15 +139,17 @@ impl Model {
         self.rows.get(id).filter(|row| !row.ended)
     }
 
-    fn due(&self, now: Timestamp) -> Vec<(Timestamp, Due)> {
-        let past = self.rows.iter().filter(|(_, row)| row.deadline <= now);
+    fn due(&self, now: Timestamp, tombstones: Tombstones) -> Vec<Due> {
+        let named = |row: &Row| !row.ended || tombstones == Tombstones::AreDue;
+        let past = self.rows.iter();
+        let past = past.filter(|(_, row)| row.deadline <= now && named(row));
         let due = past.map(|(&id, row)| {
             let ended = row.ended;
             (row.deadline, Due { id, ended })
         });
         let mut due: Vec<_> = due.collect();
         due.sort_by_key(|(at, due)| (*at, due.id));
-        due
+        due.into_iter().map(|(_, due)| due).collect()
     }
 
     fn claim(&mut self, now: Timestamp, until: Timestamp) -> Vec<Debt> {
@@ -233,17 +262,38 @@ fn any_change() -> impl Strategy<Value = Change> {
 }
 
 #[test]
-fn all_stores_do_what_the_model_does() {
+fn memory_and_disk_do_what_the_model_does() {
     let runtime = Runtime::new().unwrap();
+    try_all(48, &runtime, || vec![memory(), disk(&runtime)]);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn redis_does_what_the_model_does() {
+    let runtime = Runtime::new().unwrap();
+    let server = RedisServer::with(&[]);
+    let store: Arc<dyn Store> = Arc::new(redis::tests::open(&server, 1, runtime.handle()));
+    try_all(96, &runtime, || {
+        server.ask(&["FLUSHALL"]);
+        vec![Subject {
+            name: "redis",
+            store: Arc::clone(&store),
+            tombstones: Tombstones::Expire,
+            _dir: None,
+        }]
+    });
+}
+
+fn try_all(cases: u32, runtime: &Runtime, subjects: impl Fn() -> Vec<Subject>) {
     let config = Config {
         failure_persistence: None,
-        ..Config::with_cases(48)
+        ..Config::with_cases(cases)
     };
     let mut runner = TestRunner::new(config);
     let batches = vec((vec(any_change(), 1..12), any_time()), 1..6);
     let result = runner.run(&batches, |batches| {
-        for (name, store, _dir) in stores(&runtime) {
-            runtime.block_on(follow(name, &*store, &batches))?;
+        for subject in subjects() {
+            runtime.block_on(follow(&subject, &batches))?;
         }
         Ok(())
     });
@@ -252,10 +302,10 @@ fn all_stores_do_what_the_model_does() {
 
 /// Changes of one batch are asked for together, as sessions do; the store must keep their order.
 async fn follow(
-    name: &str,
-    store: &dyn Store,
+    subject: &Subject,
     batches: &[(Vec<Change>, Timestamp)],
 ) -> Result<(), TestCaseError> {
+    let (name, store) = (subject.name, &*subject.store);
     let mut model = Model::default();
     for (changes, now) in batches {
         let asked: Vec<_> = changes.iter().map(|c| store.write(c.clone())).collect();
@@ -268,7 +318,7 @@ async fn follow(
             let found = found.map(|found| found.row);
             prop_assert_eq!(found.as_ref(), model.rows.get(&id(n)), "{}", name);
         }
-        let due: Vec<_> = model.due(*now).into_iter().map(|(_, due)| due).collect();
+        let due: Vec<_> = model.due(*now, subject.tombstones);
         let first: Vec<_> = due.iter().copied().take(2).collect();
         prop_assert_eq!(store.due(*now, 100).await.unwrap(), due, "{}", name);
         prop_assert_eq!(store.due(*now, 2).await.unwrap(), first, "{}", name);

@@ -35,11 +35,11 @@ pub(super) struct Desk {
 }
 
 /// A row on its way.
-struct Write<'a> {
+struct Put<'a> {
     verb: &'static str,
     id: SessionHash,
     row: &'a Row,
-    write: WriteId,
+    number: WriteId,
     told: Told,
 }
 
@@ -62,11 +62,11 @@ impl Desk {
         let put = |verb, id, row| {
             self.put(
                 up,
-                Write {
+                Put {
                     verb,
                     id,
                     row,
-                    write,
+                    number: write,
                     told,
                 },
             )
@@ -94,18 +94,18 @@ impl Desk {
 
     /// A session is under its indices before its row is there and until it is gone: who looks finds one too many, and
     /// sees that by the row, but never one too few.
-    async fn put(&self, up: &Up, write: Write<'_>) -> Result<Written, Fault> {
+    async fn put(&self, up: &Up, put: Put<'_>) -> Result<Written, Fault> {
         let mut replaced = Replaced::IndexFirst;
-        if write.verb != "create" {
-            replaced = self.replace(up, &write, "0").await?;
+        if put.verb != "create" {
+            replaced = self.replace(up, &put, "0").await?;
         }
         if matches!(replaced, Replaced::IndexFirst) {
-            self.index(up, &write).await?;
-            replaced = self.replace(up, &write, "1").await?;
+            self.index(up, &put).await?;
+            replaced = self.replace(up, &put, "1").await?;
         }
         match replaced {
             Replaced::Done(before) => {
-                self.unindex(up, &write, before).await?;
+                self.unindex(up, &put, before).await?;
                 Ok(Written::Done)
             }
             Replaced::Refused => Ok(Written::Refused),
@@ -113,18 +113,18 @@ impl Desk {
         }
     }
 
-    async fn replace(&self, up: &Up, write: &Write<'_>, indexed: &str) -> Result<Replaced, Fault> {
-        let (id, row) = (&write.id, write.row);
+    async fn replace(&self, up: &Up, put: &Put<'_>, indexed: &str) -> Result<Replaced, Fault> {
+        let (id, row) = (&put.id, put.row);
         let call = REPLACE
             .call()
             .key(self.names.row(id))
             .key(self.names.lease(id))
             .key(self.names.due_of(id))
-            .arg(write.verb)
-            .arg(flag(write.told == Told::Again))
+            .arg(put.verb)
+            .arg(flag(put.told == Told::Again))
             .arg(indexed)
             .arg(&self.owner.0)
-            .arg(&write.write.0)
+            .arg(&put.number.0)
             .arg(millis(self.lease))
             .arg(self.names.news())
             .arg(id.as_bytes())
@@ -150,14 +150,14 @@ impl Desk {
         }
     }
 
-    async fn index(&self, up: &Up, write: &Write<'_>) -> Result<(), Fault> {
-        for index in [write.row.subject, write.row.sid].into_iter().flatten() {
+    async fn index(&self, up: &Up, put: &Put<'_>) -> Result<(), Fault> {
+        for index in [put.row.subject, put.row.sid].into_iter().flatten() {
             let call = INDEX
                 .call()
                 .key(self.names.index(&index))
                 .arg(moment(self.clock.now()))
-                .arg(moment(write.row.expires))
-                .arg(write.id.as_bytes());
+                .arg(moment(put.row.expires))
+                .arg(put.id.as_bytes());
             up.run(&call).await?;
         }
         Ok(())
@@ -167,13 +167,16 @@ impl Desk {
     async fn unindex(
         &self,
         up: &Up,
-        write: &Write<'_>,
+        put: &Put<'_>,
         before: [Option<Index>; 2],
     ) -> Result<(), Fault> {
-        let now = [write.row.subject, write.row.sid];
-        let stale = before.into_iter().flatten().filter(|i| !now.contains(&Some(*i)));
+        let now = [put.row.subject, put.row.sid];
+        let stale = before
+            .into_iter()
+            .flatten()
+            .filter(|i| !now.contains(&Some(*i)));
         for index in stale {
-            self.remove(up, &index, &write.id).await?;
+            self.remove(up, &index, &put.id).await?;
         }
         Ok(())
     }

@@ -53,7 +53,7 @@ impl Lanes {
     /// Waits for what was asked for so far of a session.
     pub(super) async fn pass(&self, id: SessionHash) {
         let before = self.last().get(&Lane::Session(id)).cloned();
-        for before in before {
+        if let Some(before) = before {
             wait(before).await;
         }
     }
@@ -78,7 +78,10 @@ impl Drop for Turn {
         let mut last = self.lanes.last();
         for lane in &self.taken {
             // Closed and still the last: nobody is behind.
-            if last.get(lane).is_some_and(|last| last.has_changed().is_err()) {
+            if last
+                .get(lane)
+                .is_some_and(|last| last.has_changed().is_err())
+            {
                 last.remove(lane);
             }
         }

@@ -108,12 +108,13 @@ fn whole_row(change: &Change) -> Option<SessionHash> {
 
 fn weight(change: &Change) -> usize {
     let row = |row: &Row| ROW + row.sealed.len();
-    let debts = |debts: &[Debt]| debts.iter().map(|debt| ROW + debt.sealed.len()).sum();
+    let debts =
+        |debts: &[Debt]| -> usize { debts.iter().map(|debt| ROW + debt.sealed.len()).sum() };
     match change {
         Change::Create(_, new) | Change::Mark(_, new) | Change::Save(_, new) => row(new),
         Change::End {
             tombstone, owed, ..
-        } => row(tombstone) + debts(owed) as usize,
+        } => row(tombstone) + debts(owed),
         Change::Owe(owed) => debts(owed),
         Change::Forget(ids) => ROW + ids.len() * 32,
         Change::Hold(ids, _) | Change::Paid(ids) => ROW + ids.len() * 16,

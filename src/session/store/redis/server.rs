@@ -27,7 +27,11 @@ pub(super) async fn look_at(up: &Up) -> Result<(), Fault> {
     if major.is_some_and(|major: u32| major < OLDEST) {
         return Err(Fault::TooOld(version.to_owned()));
     }
-    warn(said("maxmemory_policy"), said("maxmemory"), said("aof_enabled"));
+    warn(
+        said("maxmemory_policy"),
+        said("maxmemory"),
+        said("aof_enabled"),
+    );
     Ok(())
 }
 

@@ -95,7 +95,11 @@ impl RedisSettings {
         if let Some(username) = &self.username {
             text.extend([" as ", username]);
         }
-        text.push_str(if self.tls { " over TLS" } else { " in the clear" });
+        text.push_str(if self.tls {
+            " over TLS"
+        } else {
+            " in the clear"
+        });
         text
     }
 
@@ -103,7 +107,10 @@ impl RedisSettings {
     pub(super) async fn connect(&self) -> Result<Connected, RedisError> {
         match &self.servers {
             RedisServers::One(address) => self.connect_one(address).await,
-            RedisServers::Sentinel { .. } | RedisServers::Cluster(_) => todo!(),
+            RedisServers::Sentinel { .. } | RedisServers::Cluster(_) => Err(RedisError::from((
+                redis::ErrorKind::InvalidClientConfig,
+                "Sentinel and Cluster are not there yet",
+            ))),
         }
     }
 

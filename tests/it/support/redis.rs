@@ -1,0 +1,282 @@
+//! Redis servers for tests: real ones, on loopback, with all they write in a directory of their own; gone when dropped.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server that runs until this is dropped.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Option<Child>,
+    arguments: Vec<String>,
+    password: Option<String>,
+    dir: tempfile::TempDir,
+    pub port: u16,
+}
+
+/// What it answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    Text(Vec<u8>),
+    Number(i64),
+    Nothing,
+    List(Vec<Reply>),
+    Error(String),
+}
+
+impl Reply {
+    pub fn text(&self) -> String {
+        match self {
+            Self::Text(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+            Self::Number(number) => number.to_string(),
+            Self::Nothing => String::new(),
+            Self::Error(why) => why.clone(),
+            Self::List(items) => {
+                let items: Vec<_> = items.iter().map(Reply::text).collect();
+                items.join("\n")
+            }
+        }
+    }
+
+    pub fn number(&self) -> i64 {
+        match self {
+            Self::Number(number) => *number,
+            _ => panic!("not a number: {self:?}"),
+        }
+    }
+
+    pub fn list(&self) -> Vec<Reply> {
+        match self {
+            Self::List(items) => items.clone(),
+            _ => panic!("not a list: {self:?}"),
+        }
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        match self {
+            Self::Text(bytes) => bytes.clone(),
+            _ => panic!("not text: {self:?}"),
+        }
+    }
+}
+
+impl RedisServer {
+    /// One that writes down all it is told at once, so that it may be killed.
+    pub fn start() -> Self {
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// One with these arguments.
+    pub fn with(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&a| a.to_owned()).collect();
+        Self::begin(arguments, None)
+    }
+
+    /// One that asks the default user for a password.
+    pub fn with_password(password: &str) -> Self {
+        let arguments = vec!["--requirepass".to_owned(), password.to_owned()];
+        Self::begin(arguments, Some(password.to_owned()))
+    }
+
+    fn begin(arguments: Vec<String>, password: Option<String>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self {
+            process: None,
+            arguments,
+            password,
+            dir,
+            port: 0,
+        };
+        // Somebody may take the port between its choice and its use.
+        for _ in 0..20 {
+            server.port = free_port();
+            if server.launch() {
+                return server;
+            }
+        }
+        panic!("redis-server does not start: {}", server.log());
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Where its files are.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir().join("log")).unwrap_or_default()
+    }
+
+    fn launch(&mut self) -> bool {
+        let port = self.port.to_string();
+        let dir = self.dir().display().to_string();
+        let process = Command::new("redis-server")
+            .args(["--port", &port, "--dir", &dir, "--logfile", "log"])
+            .args(["--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("redis-server (./test --setup redis)");
+        self.process = Some(process);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(20) {
+            if self.answers() {
+                return true;
+            }
+            if self.process.as_mut().unwrap().try_wait().unwrap().is_some() {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    fn answers(&self) -> bool {
+        // One that listens for TLS only is asked by nobody here.
+        if self
+            .arguments
+            .iter()
+            .any(|argument| argument == "--tls-port")
+        {
+            return TcpStream::connect(("127.0.0.1", self.tls_port())).is_ok();
+        }
+        let pong = self.try_ask(&[b"PING"]);
+        // Another process's server may sit on the port.
+        pong.is_some_and(|pong| pong.text() == "PONG") && self.is_mine()
+    }
+
+    fn is_mine(&self) -> bool {
+        let info = self.ask(&["INFO", "server"]).text();
+        let process = self.process.as_ref().unwrap().id();
+        info.contains(&format!("process_id:{process}\r"))
+    }
+
+    fn tls_port(&self) -> u16 {
+        let at = self
+            .arguments
+            .iter()
+            .position(|a| a == "--tls-port")
+            .unwrap();
+        self.arguments[at + 1].parse().unwrap()
+    }
+
+    /// SIGKILL: as when the power goes.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Starts it again after it was killed: same port, same files.
+    pub fn restart(&mut self) {
+        assert!(self.launch(), "{}", self.log());
+    }
+
+    /// Forgets all it has on disk; to be called between [`Self::kill`] and [`Self::restart`].
+    pub fn wipe(&self) {
+        let _ = std::fs::remove_dir_all(self.dir().join("appendonlydir"));
+        let _ = std::fs::remove_file(self.dir().join("dump.rdb"));
+    }
+
+    /// Stands still, and so do all who wait for it.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Goes on after [`Self::pause`].
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.as_ref().unwrap().id().to_string();
+        let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Asks it as an administrator would.
+    pub fn ask(&self, words: &[&str]) -> Reply {
+        let words: Vec<_> = words.iter().map(|word| word.as_bytes()).collect();
+        self.ask_bytes(&words)
+    }
+
+    /// The same, with bytes.
+    pub fn ask_bytes(&self, words: &[&[u8]]) -> Reply {
+        self.try_ask(words).expect("an answer of redis-server")
+    }
+
+    fn try_ask(&self, words: &[&[u8]]) -> Option<Reply> {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .ok()?;
+        let mut stream = BufReader::new(stream);
+        if let Some(password) = &self.password {
+            exchange(&mut stream, &[b"AUTH", password.as_bytes()])?;
+        }
+        exchange(&mut stream, words)
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port of loopback that is free just now.
+pub fn free_port() -> u16 {
+    // A cluster's bus listens ten thousand above.
+    loop {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        if port < 55_000 {
+            return port;
+        }
+    }
+}
+
+fn exchange(stream: &mut BufReader<TcpStream>, words: &[&[u8]]) -> Option<Reply> {
+    let mut request = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        request.extend(format!("${}\r\n", word.len()).into_bytes());
+        request.extend(*word);
+        request.extend(b"\r\n");
+    }
+    stream.get_mut().write_all(&request).ok()?;
+    reply(stream)
+}
+
+fn reply(stream: &mut BufReader<TcpStream>) -> Option<Reply> {
+    let mut line = String::new();
+    stream.read_line(&mut line).ok()?;
+    let line = line.trim_end();
+    let (kind, rest) = line.split_at_checked(1)?;
+    let reply = match kind {
+        "+" => Reply::Text(rest.as_bytes().to_vec()),
+        "-" => Reply::Error(rest.to_owned()),
+        ":" => Reply::Number(rest.parse().ok()?),
+        "$" if rest == "-1" => Reply::Nothing,
+        "$" => {
+            let mut bytes = vec![0; rest.parse::<usize>().ok()? + 2];
+            stream.read_exact(&mut bytes).ok()?;
+            bytes.truncate(bytes.len() - 2);
+            Reply::Text(bytes)
+        }
+        "*" if rest == "-1" => Reply::Nothing,
+        "*" => {
+            let items = (0..rest.parse::<usize>().ok()?).map(|_| reply(stream));
+            Reply::List(items.collect::<Option<_>>()?)
+        }
+        _ => return None,
+    };
+    Some(reply)
+}
