@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use super::super::{Change, Debt, DebtId, Index, Row, Written};
 use super::link::{Fault, Up};
 use super::names::Names;
 use super::rows::{self, digits, moment};
 use super::scripts::{FORGET, HOLD, INDEX, OWE, PAID, RENEW, REPLACE, TOUCH};
 use super::{Owner, WriteId};
 use crate::clock::{Clock, Timestamp};
+use crate::session::store::{Change, Debt, DebtId, Index, Row, Written};
 use crate::token::SessionHash;
 
 /// How long a session that is over stays, so that a process can still revoke what it held.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::super::Change;
+use crate::session::store::Change;
 use crate::token::SessionHash;
 
 /// What a change is a change of.

@@ -11,12 +11,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::super::news::News;
 use super::names::Names;
 use super::rows;
 use super::scripts::Call;
 use super::servers::{Connected, RedisSettings};
 use super::{Owner, server};
+use crate::session::store::news::News;
 
 /// How often this process speaks to itself.
 const BEAT: Duration = Duration::from_millis(500);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::super::{DebtId, Index};
+use crate::session::store::{DebtId, Index};
 use crate::token::SessionHash;
 
 /// So many tags: sessions spread over the shards of a cluster by them, and each has its own set of deadlines.

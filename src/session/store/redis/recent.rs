@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::{Change, Debt, Row};
 use super::WriteId;
+use crate::session::store::{Change, Debt, Row};
 use crate::token::SessionHash;
 
 /// How long a write is remembered: longer than a replica lags behind or a file is not synced (a second by default).

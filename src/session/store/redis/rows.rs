@@ -3,9 +3,9 @@
 
 use redis::{FromRedisValue, Value};
 
-use super::super::{Debt, DebtId, Found, Index, Row};
 use super::link::Fault;
 use crate::clock::Timestamp;
+use crate::session::store::{Debt, DebtId, Found, Index, Row};
 use crate::token::SessionHash;
 
 /// Redis takes no time beyond its own reckoning, and the score of a sorted set is a double: far enough.
