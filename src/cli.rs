@@ -1,8 +1,9 @@
-//! The command line: `run`, `demo`, `check`, `version`.
+//! The command line: `run`, `demo`, `check`, `key`, `version`.
 
 mod arguments;
 mod check;
 mod exit;
+mod key;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -44,6 +45,7 @@ pub fn run(
         }
         Command::Demo(options) => show(options, &mut terminal),
         Command::Check(options) => check::check(&arguments.global, options, &mut terminal),
+        Command::Key(options) => key::key(options, &mut terminal),
         Command::Version { format } => version(*format, &mut terminal),
     }
 }

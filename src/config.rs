@@ -36,6 +36,7 @@ pub use files::Unusable;
 pub use load::Checked;
 pub use overlay::{Environment, Overlay};
 pub use problem::{Coloring, Entry, Problems, Severity};
+pub use secret::key_material;
 pub use value::parse_duration;
 
 /// A configuration without errors: what `app` builds the gateway from.

@@ -1,10 +1,12 @@
 //! Authenticated encryption of what leaves memory: session records in a store, login state in a cookie.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 #[cfg(test)]
@@ -76,6 +78,16 @@ pub enum KeyError {
     Unusable,
 }
 
+/// New key material.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn fresh_key() -> io::Result<Vec<u8>> {
+    let mut key = vec![0; KEY_LEN];
+    rand::fill(&mut key).map_err(|_| io::Error::other("no random numbers"))?;
+    Ok(key)
+}
+
 impl Keyring {
     /// From key material of at least 32 bytes each.
     ///
@@ -100,6 +112,12 @@ impl Keyring {
             .first()
             .and_then(|key| key.seal(purpose, context, plaintext))
             .unwrap_or_default()
+    }
+
+    /// Whether a value was sealed with the first key, and will open when the others are gone.
+    pub fn is_current(&self, sealed: &[u8]) -> bool {
+        let sealed = Sealed::split(sealed).map(|sealed| sealed.key_id);
+        sealed.is_some() && sealed == self.keys.first().map(|key| key.id)
     }
 
     /// Opens what [`Keyring::seal`] made with any of the keys.

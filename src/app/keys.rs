@@ -5,11 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use aws_lc_rs::rand;
-
 use crate::app::Error;
-use crate::config::EncryptionKeys;
-use crate::seal::Keyring;
+use crate::config::{EncryptionKeys, key_material};
+use crate::seal::{Keyring, fresh_key};
 
 const KEY_BYTES: usize = 32;
 
@@ -20,7 +18,7 @@ const KEY_BYTES: usize = 32;
 pub(super) fn open(keys: &EncryptionKeys) -> Result<Keyring, Error> {
     let keys = match keys {
         EncryptionKeys::Given(keys) => keys.clone(),
-        EncryptionKeys::OfThisRun => vec![random().map_err(|source| Error::EncryptionKey {
+        EncryptionKeys::OfThisRun => vec![fresh_key().map_err(|source| Error::EncryptionKey {
             what: "none can be made".to_owned(),
             source: Some(source),
         })?],
@@ -39,14 +37,9 @@ pub(super) fn open(keys: &EncryptionKeys) -> Result<Keyring, Error> {
 fn read_or_make(path: &Path) -> io::Result<Vec<u8>> {
     match fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => make(path),
-        read => read,
+        // As one that is named in the configuration is read, so that the same file is the same key there.
+        read => read.map(key_material),
     }
-}
-
-fn random() -> io::Result<Vec<u8>> {
-    let mut key = vec![0; KEY_BYTES];
-    rand::fill(&mut key).map_err(|_| io::Error::other("no random numbers"))?;
-    Ok(key)
 }
 
 /// Written whole under another name and linked into place, so that a crash can't leave half a key and of two gateways
@@ -58,7 +51,7 @@ fn make(path: &Path) -> io::Result<Vec<u8>> {
             .mode(0o700)
             .create(dir)?;
     }
-    let key = random()?;
+    let key = fresh_key()?;
     let draft = path.with_extension(format!("{}.tmp", std::process::id()));
     let mut file = OpenOptions::new()
         .write(true)
@@ -71,7 +64,27 @@ fn make(path: &Path) -> io::Result<Vec<u8>> {
     let linked = fs::hard_link(&draft, path);
     fs::remove_file(&draft)?;
     match linked {
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => fs::read(path),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => fs::read(path).map(key_material),
         linked => linked.map(|()| key),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_kept_key_is_the_same_when_it_is_named_in_the_configuration() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state/session.key");
+        let made = read_or_make(&path).unwrap();
+        assert_eq!(made.len(), KEY_BYTES);
+        assert_eq!(read_or_make(&path).unwrap(), made);
+        assert_eq!(key_material(fs::read(&path).unwrap()), made);
+        fs::write(&path, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
+        let written = read_or_make(&path).unwrap();
+        assert_eq!(written, (0..32).collect::<Vec<u8>>());
     }
 }

@@ -83,6 +83,9 @@ pub(super) enum Command {
     Demo(Demo),
     /// Read the configuration and say what it comes to, or all that is wrong with it
     Check(Check),
+    /// Make keys
+    #[command(subcommand)]
+    Key(Key),
     /// Say which version this is
     Version {
         /// For whom
@@ -115,6 +118,26 @@ pub(super) struct Demo {
     /// Write the demo's configuration there, to go on from
     #[arg(long, value_name = "DIR")]
     pub(super) write: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// Make a new key, as base64
+    New(NewKey),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NewKey {
+    /// What it is for: session is one for session.encryption_keys
+    pub(super) kind: KeyKind,
+    /// Write it to a new file that only its owner may read, instead of saying it
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum KeyKind {
+    Session,
 }
 
 #[derive(Debug, Args)]

@@ -78,6 +78,17 @@ impl Exit {
     }
 }
 
+impl Exit {
+    /// Of anything else that failed.
+    pub(super) fn of_any(error: &(dyn Error + 'static)) -> Self {
+        if lacks_permission(error) {
+            Self::Permission
+        } else {
+            Self::Failure
+        }
+    }
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         exit.code().into()

@@ -45,7 +45,7 @@ pub(super) fn encryption_key(field: &Field<'_>) -> Option<Vec<u8>> {
         field.wrong(
             title,
             "too short",
-            "make a good one with: openssl rand -base64 32",
+            "make a good one with: tidegate key new session",
         );
         return None;
     }
@@ -68,8 +68,9 @@ pub(super) fn secret_file(field: &Field<'_>) -> Option<PathBuf> {
     None
 }
 
-/// What reads as base64 is base64: 32 letters of it are 24 bytes.
-fn key_material(bytes: Vec<u8>) -> Vec<u8> {
+/// Key material as it is written. What reads as base64 is base64 (32 letters of it are 24 bytes); anything else counts as
+/// it is, but for white space around a text.
+pub fn key_material(bytes: Vec<u8>) -> Vec<u8> {
     let Ok(text) = std::str::from_utf8(&bytes).map(str::trim_ascii) else {
         return bytes;
     };

@@ -330,19 +330,37 @@ impl Sessions {
     pub(super) async fn claim_debts(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let debts = self.store.claim_debts(now, now + HOLD, CLAIMS).await?;
-        let owed: Vec<_> = debts
-            .iter()
-            .filter_map(|debt| Owed::open(debt, &self.keys))
-            .collect();
-        if owed.len() < debts.len() {
-            tracing::warn!(
-                lost = debts.len() - owed.len(),
-                "owed revocations were sealed with a key that this gateway does not have"
-            );
+        let mut owed = Vec::with_capacity(debts.len());
+        let mut lost = Vec::new();
+        for debt in &debts {
+            match Owed::open(debt, &self.keys) {
+                Some(open) => owed.push(Owed { next: now, ..open }),
+                None => lost.push(debt),
+            }
         }
-        let ids: Vec<_> = owed.iter().map(|owed| owed.id).collect();
+        self.drop_lost(&lost, now).await?;
+        // What an older key has sealed is saved anew, so that it outlives that key.
+        let current = debts.iter().filter(|d| self.keys.is_current(&d.sealed));
+        let ids: Vec<_> = current.map(|debt| debt.id).collect();
         self.debts.take_up(owed);
         self.debts.saved(&ids);
+        Ok(())
+    }
+
+    /// What is sealed with a key that is gone can't be paid. It stays while it might be with the key put back.
+    async fn drop_lost(&self, lost: &[&Debt], now: Timestamp) -> Result<(), StoreError> {
+        if lost.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(
+            lost = lost.len(),
+            "owed revocations were sealed with a key that this gateway does not have"
+        );
+        let over = lost.iter().filter(|debt| debt.expires <= now);
+        let over: Vec<_> = over.map(|debt| debt.id).collect();
+        if !over.is_empty() {
+            self.store.write(Change::Paid(over)).await?;
+        }
         Ok(())
     }
 

@@ -17,5 +17,6 @@ mod idp;
 mod limit;
 mod ready;
 mod restart;
+mod rotation;
 mod saving;
 mod swap;

@@ -122,6 +122,45 @@ fn help_is_an_answer_and_a_wrong_command_line_is_not() {
 }
 
 #[test]
+fn a_new_key_is_random_and_is_kept_from_others() {
+    let place = Place::with(GOOD);
+    let said = [0, 1].map(|_| place.tidegate(&["key", "new", "session"]));
+    assert_eq!((said[0].code, said[0].err.as_str()), (Some(0), ""));
+    assert_ne!(said[0].out, said[1].out);
+    let key = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, said[0].out.trim_end());
+    assert_eq!(key.unwrap().len(), 32);
+
+    let answer = place.tidegate(&["key", "new", "session", "-o", "session.key"]);
+    assert_eq!(
+        (answer.code, answer.out.as_str(), answer.err.as_str()),
+        (Some(0), "", "")
+    );
+    let file = place.path().join("session.key");
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let written = fs::read(&file).unwrap();
+    assert_eq!(written.len(), 45);
+    let again = place.tidegate(&["key", "new", "session", "--output", "session.key"]);
+    assert_eq!(again.code, Some(1));
+    assert!(
+        again.err.contains("can't be written to session.key"),
+        "{}",
+        again.err
+    );
+    assert_eq!(
+        fs::read(&file).unwrap(),
+        written,
+        "it may be the only one that opens the sessions"
+    );
+
+    let configuration =
+        format!("{GOOD}[session]\nencryption_keys = [{{ file = \"session.key\" }}]\n");
+    fs::write(place.path().join("gateway.toml"), configuration).unwrap();
+    assert_eq!(place.tidegate(&["check", "--strict"]).code, Some(0));
+    assert_eq!(place.tidegate(&["key", "new", "sesion"]).code, Some(2));
+}
+
+#[test]
 fn a_good_configuration_is_told_in_words() {
     let place = Place::with(GOOD);
     let answer = place.tidegate(&["check"]);

@@ -705,6 +705,60 @@ async fn sessions_on_disk_survive_kill_9() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_encryption_key_signs_nobody_out_and_breaks_no_sign_in() {
+    let mut scene = Scene::without_gateway(|setup| {
+        setup.replace("\"memory\"", "\"disk\"");
+        setup.replace(
+            "[{ file = \"$DIR/session_key\" }]",
+            "[{ file = \"$DIR/first\" }, { file = \"$DIR/second\" }]",
+        );
+        setup
+            .toml
+            .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");
+    })
+    .await;
+    let (old, new) = ("b2xk".repeat(11), "bmV3".repeat(11));
+    let keys = |scene: &Scene, first: &str, second: &str| {
+        std::fs::write(scene.file("first"), first).unwrap();
+        std::fs::write(scene.file("second"), second).unwrap();
+    };
+    keys(&scene, &old, &old);
+    scene.start_gateway();
+    let (alice, bob, carol) = (scene.browser(), scene.browser(), scene.browser());
+    alice.login("alice").await;
+    carol.login("carol").await;
+    let sign_in = bob.get("/reports").await;
+
+    scene.stop_gateway().await;
+    keys(&scene, &new, &old);
+    scene.start_gateway();
+    let page = bob.press(&sign_in, "bob").await;
+    assert_eq!(
+        (page.status.as_u16(), page.url.path()),
+        (200, "/reports"),
+        "it was under way"
+    );
+    assert_eq!(alice.fetch("/app").await.status, 200);
+    scene.clock.advance(6 * MINUTE);
+    assert_eq!(alice.fetch("/app").await.status, 200, "swapped and saved");
+
+    scene.stop_gateway().await;
+    keys(&scene, &new, &new);
+    scene.start_gateway();
+    for browser in [&alice, &bob] {
+        assert_eq!(browser.fetch("/app").await.status, 200);
+    }
+    assert_eq!(carol.fetch("/app").await.status, 401, "nobody has her key");
+    assert!(logs().contains("sealed with a key that is gone"));
+    assert_eq!(
+        carol.get("/app").await.status,
+        200,
+        "the provider signs her in unseen"
+    );
+    assert_eq!(scene.idp.journal().reuses, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn idle_for_hours_is_a_new_sign_in_that_the_provider_makes_silent() {
     let scene = Scene::start().await;
     let browser = scene.browser();

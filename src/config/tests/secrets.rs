@@ -167,7 +167,7 @@ fn encryption_keys_are_32_bytes_at_least_however_written() {
         let message =
             format!("`session.encryption_keys[0]` is too short: {bytes} bytes, and 32 are needed");
         assert_eq!(entry.message, message);
-        assert!(entry.help.unwrap().contains("openssl rand -base64 32"));
+        assert!(entry.help.unwrap().contains("tidegate key new session"));
     }
 }
 

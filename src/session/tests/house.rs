@@ -77,6 +77,19 @@ impl House {
         Self::over(settings(), disk(path)).await
     }
 
+    /// Over this store, with these encryption keys.
+    pub(super) async fn sealing(store: Arc<dyn Store>, keys: &[Vec<u8>]) -> Self {
+        let clock = Clock::shifted();
+        let idp = Idp::start(clock.clone()).await;
+        Self::of(idp, clock, settings(), store, keys)
+    }
+
+    /// The next process over what this one left.
+    pub(super) fn next(&self, store: Arc<dyn Store>, keys: &[Vec<u8>]) -> Self {
+        let (idp, clock) = (Arc::clone(&self.idp), self.clock.clone());
+        Self::of(idp, clock, settings(), store, keys)
+    }
+
     pub(super) async fn over(settings: Settings, store: Arc<dyn Store>) -> Self {
         let clock = Clock::shifted();
         let idp = Idp::start(clock.clone()).await;
@@ -216,7 +229,7 @@ impl House {
     }
 }
 
-fn disk(path: &Path) -> Arc<dyn Store> {
+pub(super) fn disk(path: &Path) -> Arc<dyn Store> {
     Arc::new(Disk::open(path, Handle::current(), &Clock::System).unwrap())
 }
 
