@@ -140,7 +140,7 @@ fn shared_key_is_missing(section: &Section<'_>) {
     section.missing(
         "encryption_keys",
         "encryption_keys = [{ file = \"session.key\" }], the same on every node; \
-         make it with: openssl rand -base64 32 > session.key",
+         make it with: tidegate key new session -o session.key",
     );
 }
 
