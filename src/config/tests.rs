@@ -340,12 +340,16 @@ path = "/api"
 upstream = "app"
 auth = "any"
 csrf = "header"
+[admin]
+address = "127.0.0.1:9901"
+token = "a-token-that-nobody-guesses"
 "#
     );
     let told = accept(&text).summary().to_string();
     for line in [
         "https://localhost:8443\n",
         "listens    127.0.0.1:8443: https, with a certificate made for localhost\n",
+        "admin      127.0.0.1:9901: with a token\n",
         "signs in   main: https://idp.example.com as gateway, access tokens for apps\n",
         "sessions   in state/sessions.redb, sealed with state/session.key: 30m idle, 12h at most\n",
         "upstream   app: http://127.0.0.1:8080\n",

@@ -206,6 +206,7 @@ impl Sessions {
             // A success without a single token in it, such as a page of HTML: what the provider did is unknown.
             issuer::Error::Unusable { reason, .. } | issuer::Error::Unknown { reason } => {
                 tracing::warn!(session = %name, reason, "the outcome of a swap is unknown");
+                provider.is_unsure();
                 self.doubt(entry, ask).await
             }
             issuer::Error::Client { error } => {

@@ -20,6 +20,8 @@ pub(super) struct Provider {
     pub(super) metrics: Arc<IdpMetrics>,
     /// That it is down was said in the log.
     down: AtomicBool,
+    /// The last that was asked of it had no outcome that is known.
+    unsure: AtomicBool,
 }
 
 impl Provider {
@@ -30,15 +32,22 @@ impl Provider {
             revocations: Semaphore::new(REVOCATIONS_AT_ONCE),
             metrics,
             down: AtomicBool::new(false),
+            unsure: AtomicBool::new(false),
         }
     }
 
     /// Whether it did when it was asked last.
     pub(super) fn answers(&self) -> bool {
-        !self.down.load(Ordering::Relaxed)
+        !self.down.load(Ordering::Relaxed) && !self.unsure.load(Ordering::Relaxed)
+    }
+
+    /// It was asked, and hung or broke off.
+    pub(super) fn is_unsure(&self) {
+        self.unsure.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn is_up(&self) {
+        self.unsure.store(false, Ordering::Relaxed);
         if self.down.swap(false, Ordering::Relaxed) {
             tracing::info!(idp = %self.issuer.settings().name, "the identity provider answers again");
         }

@@ -89,7 +89,10 @@ impl Sessions {
             self.reread(entry).await.map_err(Error::Store)?;
             return match self.look(entry, wish) {
                 Step::Done(result) => result,
-                Step::Wait(flight, patience) => self.wait(entry, flight, patience).await,
+                Step::Wait(flight, patience) => {
+                    self.count_wait(wish);
+                    self.wait(entry, flight, patience).await
+                }
                 Step::Over(reason) => Err(self.expire(entry, reason).await),
             };
         }

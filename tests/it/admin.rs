@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::support::exposition::Scrape;
 use crate::support::gateway::Gateway;
 use crate::support::scene::{CLIENT_SECRET, STANDARD};
-use crate::support::{Fault, MINUTE, SECOND, Scene, Setup, eventually};
+use crate::support::{Clock, Fault, MINUTE, SECOND, Scene, Setup, eventually};
 
 const TOKEN: &str = "an-admin-token-that-nobody-guesses";
 
@@ -211,6 +211,56 @@ async fn a_sign_in_a_swap_and_a_sign_out_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn in_steady_state_no_request_waits() {
+    let scene = Scene::with(on_loopback).await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    for swap in 1..=3 {
+        // Within `refresh_before` of the access token's end.
+        scene.clock.advance(4 * MINUTE + 30 * SECOND);
+        assert_eq!(browser.fetch("/app").await.status, 200);
+        let swapped = || {
+            let labels = [("outcome", "swapped")];
+            scene
+                .scrape()
+                .count("tidegate_token_refresh_total", &labels)
+        };
+        eventually("it is swapped off the request's path", || swapped() == swap).await;
+        assert_eq!(browser.fetch("/app").await.status, 200);
+    }
+    assert_eq!(scene.scrape().sum("tidegate_session_waits_total"), 0);
+}
+
+/// The real program, since memory is lost with it; and its socket is left behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_memory_has_not_got_is_a_wait_for_the_store() {
+    let scene = Scene::without_gateway(|setup| {
+        on_a_socket(setup);
+        setup.idp.clock = Clock::System;
+        setup.replace("\"memory\"", "\"disk\"");
+        let disk = "[store.disk]\npath = \"$DIR/sessions.redb\"\n";
+        setup.toml.push_str(disk);
+    })
+    .await;
+    let mut killed = scene.spawn_gateway().await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let path = scene.file("admin.sock");
+    let scrape = || Scrape::read(&ask_socket(&path, "GET /metrics").body);
+    let waited = || scrape().count("tidegate_session_waits_total", &[("on", "store")]);
+    assert_eq!(waited(), 0);
+    killed.kill().await;
+    let _again = scene.spawn_gateway().await;
+    let page = browser.fetch("/app").await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    assert_eq!(browser.fetch("/app").await.status, 200);
+    assert_eq!(waited(), 1, "the first request after a restart");
+    let load = [("store", "disk"), ("op", "load")];
+    let loads = "tidegate_store_operation_duration_seconds_count";
+    assert_eq!(scrape().count(loads, &load), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_goes_wrong_is_counted_as_what_it_is() {
     let scene = Scene::with(on_loopback).await;
     let browser = scene.browser();
@@ -278,12 +328,8 @@ async fn nothing_secret_is_in_any_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_is_down_degrades_and_a_drain_makes_unready() {
-    let scene = Scene::with(|setup| {
-        on_loopback(setup);
-        setup.replace("shutdown_grace = \"10s\"", "shutdown_grace = \"30s\"");
-    });
-    let mut scene = scene.await;
+async fn a_provider_that_does_not_answer_degrades_and_no_more() {
+    let scene = Scene::with(on_loopback).await;
     let admin = scene.admin();
     let browser = scene.browser();
     browser.login("alice").await;
@@ -294,27 +340,30 @@ async fn a_provider_that_is_down_degrades_and_a_drain_makes_unready() {
         fine.body,
         "[+] workers: ok\n[+] session_store: ok\n[+] serving: ok\n[+] idp main: ok\nready\n"
     );
-    scene.idp.go_down();
-    scene.clock.advance(6 * MINUTE);
-    assert_eq!(browser.fetch("/app").await.status, 503);
-    let degraded = verbose();
-    assert_eq!(degraded.status, 200, "sessions go on");
-    assert!(
-        degraded.body.contains("[~] idp main: degraded: "),
-        "{}",
-        degraded.body
-    );
-    assert!(degraded.body.ends_with("\nready\n"));
-    scene.idp.come_up();
-    scene.clock.advance(MINUTE);
-    assert_eq!(browser.fetch("/app").await.status, 200);
-    assert!(
-        verbose().body.contains("[+] idp main: ok\n"),
-        "{}",
-        verbose().body
-    );
+    for fault in [Fault::TokenError, Fault::Reset, Fault::InvalidClient] {
+        scene.idp.faults().once(fault.clone());
+        scene.clock.advance(6 * MINUTE);
+        assert_eq!(browser.fetch("/app").await.status, 503, "{fault:?}");
+        let degraded = verbose();
+        assert_eq!(degraded.status, 200, "sessions go on");
+        let told = degraded.body;
+        assert!(
+            told.contains("[~] idp main: degraded: "),
+            "{fault:?}: {told}"
+        );
+        assert!(told.ends_with("\nready\n"), "{told}");
+        scene.clock.advance(MINUTE);
+        assert_eq!(browser.fetch("/app").await.status, 200, "{fault:?}");
+        let told = verbose().body;
+        assert!(told.contains("[+] idp main: ok\n"), "{fault:?}: {told}");
+    }
+}
 
-    // A request under way holds the drain up: meanwhile it is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_drains_is_not_ready_and_alive() {
+    let mut scene = Scene::with(on_loopback).await;
+    let admin = scene.admin();
+    // A request under way holds the drain up; meanwhile it is said.
     let (under_way, arrived) = (scene.client_h1(), scene.upstream.count());
     let slow = tokio::spawn(async move { under_way.get("/public/slow?ms=1500").await });
     eventually("it is under way", || scene.upstream.count() > arrived).await;
