@@ -177,9 +177,26 @@ fn times(section: &mut Section<'_>) -> Times {
 
 fn cookie(mut section: Section<'_>) -> String {
     let name = section.or("name", "__Host-tidegate".to_owned(), cookie_name);
-    section.optional("same_site", word(&[("lax", ())], &["strict", "none"]));
+    section.optional("same_site", same_site);
     section.finish();
     name
+}
+
+/// `strict` can't work: browsers leave such a cookie out where another site leads, which the way back from every sign-in is.
+fn same_site(field: &Field<'_>) -> Option<()> {
+    let why = match field.as_text() {
+        Some("strict") => {
+            "nobody could come back from the provider signed in: the browser would leave the cookie out"
+        }
+        Some("none") => "every other site could use the person's session",
+        Some(_) | None => return word(&[("lax", ())], &[])(field),
+    };
+    field.wrong(
+        format!("`{}` can only be \"lax\"", field.path),
+        "not this",
+        why,
+    );
+    None
 }
 
 /// The prefix makes browsers refuse a cookie of that name that a sibling domain tries to plant (RFC 6265bis section 4.1.3.2).

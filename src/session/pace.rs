@@ -46,11 +46,14 @@ pub(super) fn fresh_until(obtained: Timestamp, expires: Timestamp) -> Timestamp 
     expires.max(obtained + JUST_CAME)
 }
 
-/// The pause after the `failures`th failure in a row.
+/// The pause after the `failures`th failure in a row: twice as long each time, give or take a quarter, and no shorter than
+/// the provider asks for.
 pub(super) fn backoff(failures: u32, asked: Option<Duration>, share: f64) -> Duration {
     let doubled = FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let pause = doubled.min(LAST_RETRY).mul_f64(0.75 + share / 2.0);
-    pause.max(asked.unwrap_or_default().min(RETRY_AFTER))
+    // All are told the same time: not before it, and not all at once either.
+    let asked = asked.unwrap_or_default().min(RETRY_AFTER);
+    pause.max(asked.mul_f64(1.0 + share / 10.0))
 }
 
 /// Whether a refresh token that was sent then, and whose fate is unknown, may be sent once more at once: the provider takes

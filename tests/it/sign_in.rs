@@ -339,6 +339,8 @@ async fn a_cookie_planted_beforehand_is_never_the_session() {
     let attacker = scene.browser();
     attacker.login("bob").await;
     let planting = attacker.session_cookie().unwrap();
+    let elsewhere = scene.browser();
+    elsewhere.login("bob").await;
     let unknown = planted("__Host-tidegate", &"A".repeat(43));
     for cookie in [planting, unknown] {
         let victim = scene.browser();
@@ -351,6 +353,8 @@ async fn a_cookie_planted_beforehand_is_never_the_session() {
         let thief = scene.browser();
         thief.put_cookie(cookie);
         assert_eq!(thief.fetch("/app").await.status, 401, "it opens nothing");
+        let other = elsewhere.fetch("/app").await.status;
+        assert_eq!(other, 200, "no other session of that person's ends by it");
     }
 }
 

@@ -376,6 +376,15 @@ fn sessions_have_times_that_go_together() {
         let text = and(&format!("[session]\nswaps_at_once = {bad}"));
         refused(&text, "`session.swaps_at_once` must be");
     }
+    accept(&and("[session]\ncookie = { same_site = \"lax\" }"));
+    for (word, message) in [
+        ("strict", "can only be"),
+        ("none", "can only be"),
+        ("lux", "can't be"),
+    ] {
+        let text = and(&format!("[session]\ncookie = {{ same_site = \"{word}\" }}"));
+        refused(&text, message);
+    }
     for name in [
         "tidegate",
         "__Host-",

@@ -43,7 +43,7 @@ proptest! {
         let asked = Duration::from_secs(asked);
         let told = backoff(failures, Some(asked), share);
         prop_assert!(told >= pause && (told >= asked || told >= RETRY_AFTER));
-        prop_assert!(told <= RETRY_AFTER.max(pause));
+        prop_assert!(told <= asked.min(RETRY_AFTER).mul_f64(1.1).max(pause));
     }
 
     #[test]
@@ -67,6 +67,13 @@ fn a_token_is_sent_twice_within_the_leeway_only() {
         !may_reuse(at(1000), at(999), leeway),
         "a clock that was set back says nothing"
     );
+}
+
+#[test]
+fn those_who_are_told_to_come_back_do_not_come_all_at_once() {
+    let asked = Some(MINUTE);
+    let pauses = [0.0, 0.5, 1.0].map(|share| backoff(1, asked, share));
+    assert_eq!(pauses, [60, 63, 66].map(Duration::from_secs));
 }
 
 #[test]

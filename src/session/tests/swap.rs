@@ -114,6 +114,48 @@ async fn a_swap_comes_before_the_end_and_not_long_before() {
     assert_eq!(house.idp.refreshes(), 1);
 }
 
+/// `refresh_before` longer than any token lives: each is used for two thirds of its life all the same.
+#[tokio::test]
+async fn a_swap_long_before_the_end_is_no_loop() {
+    let house = House::with(crate::session::Settings {
+        refresh_before: 60 * MINUTE,
+        ..settings()
+    })
+    .await;
+    let id = house.login().await;
+    for swaps in 0..4 {
+        for _ in 0..40 {
+            house.open(&id).await.unwrap();
+            house.calm().await;
+            house.clock.advance(5 * SECOND);
+        }
+        assert_eq!(house.idp.refreshes(), swaps, "200 of 300 s");
+        house.clock.advance(30 * SECOND);
+        house.open(&id).await.unwrap();
+        house.calm().await;
+        assert_eq!(house.idp.refreshes(), swaps + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_is_swapped_in_the_background_goes_idle_all_the_same() {
+    let house = House::new().await;
+    let id = house.login().await;
+    house.clock.advance(TOKEN - 10 * SECOND);
+    house.open(&id).await.unwrap();
+    house.calm().await;
+    assert_eq!(house.idp.refreshes(), 1);
+    for _ in 0..29 {
+        house.clock.advance(MINUTE);
+        house.sessions.sweep().await.unwrap();
+        house.calm().await;
+    }
+    assert_eq!(house.idp.refreshes(), 1, "nobody is there");
+    house.clock.advance(MINUTE);
+    house.sessions.sweep().await.unwrap();
+    assert_eq!(house.end_of(&id).await, crate::session::EndReason::Idle);
+}
+
 #[tokio::test]
 async fn what_only_watches_swaps_only_what_has_ended_and_keeps_nothing_alive() {
     let house = House::new().await;
