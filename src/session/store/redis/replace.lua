@@ -26,11 +26,11 @@ elseif verb == 'mark' then
 elseif verb == 'save' then
   allowed = fence > stored[1] or (fence == stored[1] and generation >= stored[2])
 else
-  allowed = true
+  allowed = generation >= stored[2]
 end
-if allowed and verb == 'mark' then
-  local holder = redis.call('GET', lease)
-  allowed = not holder or holder == owner
+local holder = redis.call('GET', lease)
+if verb == 'mark' and holder and holder ~= owner then
+  allowed = false
 end
 if not allowed then
   return {0}
@@ -52,7 +52,7 @@ else
 end
 if verb == 'mark' then
   redis.call('SET', lease, owner, 'PX', lease_ms)
-else
+elseif holder == owner or verb == 'end' then
   redis.call('DEL', lease)
 end
 if verb == 'save' or verb == 'end' then
