@@ -232,6 +232,18 @@ impl Verifier {
         id_token::check(&token.header, token.claims, client_id, expected, skew, now)
     }
 
+    /// Waits, for a bounded time, until a provider's first keys are there: to be asked before a code is spent on tokens that
+    /// could not be checked.
+    ///
+    /// # Errors
+    /// When they can't be had, or there is no such provider.
+    pub async fn ready(&self, idp: &str) -> Result<(), Error> {
+        let mut providers = self.providers.iter();
+        let provider = providers.find(|provider| *provider.issuer.settings().name == *idp);
+        let provider = provider.ok_or(Error::Invalid("no such provider"))?;
+        provider.keys.ready().await
+    }
+
     /// Keeps the key sets fresh; runs until the process ends.
     pub async fn keep_fresh(self: Arc<Self>) {
         let mut tasks = tokio::task::JoinSet::new();

@@ -137,6 +137,12 @@ impl Endpoints {
                 return Ok(self.failed(ask, Failure::Answer, rd));
             }
         };
+        // Tokens that can't be checked would have to be revoked, and with the first of them some providers (Keycloak) end the
+        // person's session there.
+        if let Err(error) = self.verifier.ready(&flow.idp).await {
+            self.spent.give_back(id);
+            return Err(Refusal::SessionToken(error));
+        }
         let grant = idp
             .exchange(code, &flow.verifier, &self.redirect_uri(&ask.here))
             .await;

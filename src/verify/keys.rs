@@ -95,6 +95,14 @@ impl Keys {
         .map_err(|mismatch| Error::Invalid(mismatch.text()))
     }
 
+    /// Waits for the first key set.
+    pub(super) async fn ready(self: &Arc<Self>) -> Result<(), Error> {
+        if self.current.load().is_some() {
+            return Ok(());
+        }
+        self.first().await.map(drop)
+    }
+
     /// Fetches for as long as it is polled.
     pub(super) async fn keep_fresh(self: Arc<Self>) {
         loop {
