@@ -9,6 +9,7 @@ mod faults;
 mod grants;
 mod journal;
 mod keys;
+mod ledger;
 mod logout;
 mod manage;
 mod mint;
@@ -29,12 +30,14 @@ pub use self::client::Client;
 pub use self::faults::{Fault, Faults};
 pub use self::journal::{Event, Issued, Journal, Kind};
 pub use self::keys::Algorithm;
+pub use self::ledger::{Family, Presence, Step};
 pub use self::people::{PEOPLE, Person};
 
 use self::grants::{Authorized, Grants, Sso};
 use self::keys::Keys;
+use self::ledger::UnderWay;
 use super::http::{Answer, Body, Port, Server, Service, json, reply, style};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 
 /// The cookie of a browser's session here.
 const COOKIE: &str = "idp_session";
@@ -68,6 +71,8 @@ pub struct Options {
     pub clients: Vec<Client>,
     /// PEM roots to verify the clients' own servers with, for back-channel logout; the platform's where missing.
     pub trust: Option<PathBuf>,
+    /// Whether the journal keeps every token and code that is given out: not where there are a hundred thousand.
+    pub keeps_tokens: bool,
 }
 
 impl Default for Options {
@@ -81,6 +86,7 @@ impl Default for Options {
             rotates: true,
             clients: Vec::new(),
             trust: None,
+            keeps_tokens: true,
         }
     }
 }
@@ -114,6 +120,9 @@ struct Provider {
     journal: Mutex<Journal>,
     events: broadcast::Sender<Event>,
     faults: Faults,
+    refreshes: UnderWay,
+    /// Access tokens that are given out before this moment end then.
+    common_end: Mutex<Option<Timestamp>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -148,6 +157,8 @@ impl Idp {
             journal: Mutex::default(),
             events: broadcast::Sender::new(1024),
             faults: Faults::default(),
+            refreshes: UnderWay::default(),
+            common_end: Mutex::default(),
         });
         let server = Server::start(port, &provider);
         Ok(Self {
@@ -181,6 +192,38 @@ impl Idp {
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.provider.events.subscribe()
+    }
+
+    /// How many refreshes were under way at the same time, at most.
+    pub fn refreshes_at_once(&self) -> usize {
+        self.provider.refreshes.most()
+    }
+
+    /// What became of every family of tokens, or of those of one browser session.
+    pub fn families(&self, sid: Option<&str>) -> Vec<Family> {
+        lock(&self.provider.grants).families(sid)
+    }
+
+    /// The claims of a token that one of the published keys signed, ended or not.
+    pub fn read(&self, token: &str) -> Option<Map<String, Value>> {
+        self.provider.read_own(token)
+    }
+
+    /// Access tokens that are given out before `end` end then, all together; later ones live as long as ever.
+    pub fn end_access_tokens_at(&self, end: Timestamp) {
+        *lock(&self.provider.common_end) = Some(end);
+    }
+
+    /// A browser's session of someone, made without a page.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn sign_in_unseen(&self, person: &Person) -> Result<Presence, Error> {
+        let Authorized { sso, .. } = self.as_if_signed_in(person, "", &[])?;
+        let cookie = keys::random_text(32).map_err(|_| Error::Keys)?;
+        let sid = sso.sid.clone();
+        lock(&self.provider.grants).sso.insert(cookie.clone(), sso);
+        Ok(Presence { cookie, sid })
     }
 
     /// What is wrong with it.
@@ -431,6 +474,9 @@ impl Provider {
     }
 
     fn issue(&self, kind: Kind, text: &str) {
+        if !self.options.keeps_tokens {
+            return;
+        }
         let text = text.to_owned();
         lock(&self.journal).issued.push(Issued { kind, text });
     }

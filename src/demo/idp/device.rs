@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::Provider;
 use super::authorize::{message, show};
 use super::client::Client;
-use super::grants::{Authorized, DEVICE_INTERVAL, DEVICE_LIFETIME, Device, Purpose, Verdict};
+use super::grants::{
+    Authorized, DEVICE_INTERVAL, DEVICE_LIFETIME, Device, FamilyId, Purpose, Verdict,
+};
 use super::keys::random_text;
 use super::lock;
 use super::mint::Occasion;
@@ -106,13 +108,19 @@ impl Provider {
     }
 
     /// The token endpoint's side (RFC 8628 section 3.5).
-    pub(super) fn poll(&self, client: &Client, form: &Params) -> Result<Value, TokenError> {
+    pub(super) fn poll(
+        &self,
+        client: &Client,
+        form: &Params,
+    ) -> Result<(FamilyId, Value), TokenError> {
         let code = form
             .find("device_code")
             .ok_or(TokenError::InvalidRequest("device_code"))?;
         let authorized = self.approved(client, code)?;
-        let family = lock(&self.grants).found(authorized.clone());
-        self.tokens(family, &authorized, Occasion::Login)
+        let now = self.options.clock.now();
+        let family = lock(&self.grants).found(authorized.clone(), now);
+        let tokens = self.tokens(family, &authorized, Occasion::Login)?;
+        Ok((family, tokens))
     }
 
     fn approved(&self, client: &Client, code: &str) -> Result<Authorized, TokenError> {

@@ -20,6 +20,10 @@ pub enum Fault {
     Garbage,
     /// The token endpoint does what it was asked for, and breaks the connection instead of answering.
     LostAnswer,
+    /// The token endpoint does what it was asked for at once, and answers so much later.
+    SlowAnswer(Duration),
+    /// A refresh spends the refresh token that it gives out too, as if a thief had been quicker.
+    RotatesTwice,
     /// The token endpoint breaks the connection once it has read the request, having done nothing.
     Reset,
     /// The token endpoint answers `invalid_grant`; nothing is rotated.
@@ -44,6 +48,10 @@ pub enum Fault {
     WrongResponseIssuer,
     /// Revocation answers 503.
     RevocationDown,
+    /// Revoking a refresh token that was spent already does nothing, as at providers that forget them.
+    SpentIsForgotten,
+    /// Revocation answers 200 and does nothing.
+    RevocationIgnored,
     /// End-session answers 503.
     EndSessionDown,
     /// End-session asks the person even where a hint says whose session it is, as oidc-provider does.

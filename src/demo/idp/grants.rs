@@ -5,6 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::ledger::{self, Step};
 use super::people::Person;
 use crate::clock::Timestamp;
 
@@ -90,6 +91,7 @@ struct Family {
     authorized: Authorized,
     swaps: usize,
     dead: bool,
+    history: Vec<(Timestamp, Step)>,
 }
 
 #[derive(Debug)]
@@ -171,6 +173,7 @@ pub(super) struct Grants {
     pub(super) devices: HashMap<String, Device>,
     codes: HashMap<String, Code>,
     families: HashMap<FamilyId, Family>,
+    by_sid: HashMap<String, Vec<FamilyId>>,
     refresh: HashMap<String, Refresh>,
     access: HashMap<String, Access>,
     next_family: u64,
@@ -228,7 +231,7 @@ impl Grants {
             return Err(CodeError::Verifier);
         }
         let authorized = known.authorized.clone();
-        let family = self.found(authorized.clone());
+        let family = self.found(authorized.clone(), now);
         if let Some(known) = self.codes.get_mut(code) {
             known.state = Use::Exchanged(family);
         }
@@ -236,13 +239,16 @@ impl Grants {
     }
 
     /// A new family.
-    pub(super) fn found(&mut self, authorized: Authorized) -> FamilyId {
+    pub(super) fn found(&mut self, authorized: Authorized, now: Timestamp) -> FamilyId {
         self.next_family += 1;
         let id = FamilyId(self.next_family);
+        let sid = authorized.sso.sid.clone();
+        self.by_sid.entry(sid).or_default().push(id);
         let family = Family {
             authorized,
             swaps: 0,
             dead: false,
+            history: vec![(now, Step::Founded)],
         };
         self.families.insert(id, family);
         id
@@ -257,6 +263,13 @@ impl Grants {
                 spent: false,
             },
         );
+    }
+
+    /// As if somebody had used it.
+    pub(super) fn spend(&mut self, token: &str) {
+        if let Some(known) = self.refresh.get_mut(token) {
+            known.spent = true;
+        }
     }
 
     pub(super) fn add_access(&mut self, jti: String, family: Option<FamilyId>) {
@@ -280,10 +293,12 @@ impl Grants {
         }
         if known.spent {
             let person = family.authorized.sso.person;
+            family.history.push((now, Step::Reused));
             self.kill(id);
             return Err(RefreshError::Reused(person));
         }
         if family.dead {
+            family.history.push((now, Step::Refused));
             return Err(RefreshError::Dead);
         }
         if known.expires <= now {
@@ -291,6 +306,7 @@ impl Grants {
         }
         known.spent = !keep;
         family.swaps += 1;
+        family.history.push((now, Step::Rotated));
         Ok(Swap {
             family: id,
             authorized: family.authorized.clone(),
@@ -300,13 +316,24 @@ impl Grants {
 
     /// RFC 7009. A refresh token, spent or not, takes its family with it; if that was the last client of the browser's
     /// session, the session ends too, as at Keycloak.
-    pub(super) fn revoke(&mut self, token: &str, jti: Option<&str>, client: &str) -> Hit {
+    pub(super) fn revoke(
+        &mut self,
+        token: &str,
+        jti: Option<&str>,
+        client: &str,
+        forgets_spent: bool,
+        now: Timestamp,
+    ) -> Hit {
         if let Some(known) = self.refresh.get(token) {
+            if forgets_spent && known.spent {
+                return Hit::Nothing;
+            }
             let id = known.family;
             let owner = self.families.get(&id).map(|f| f.authorized.clone());
             let Some(owner) = owner.filter(|owner| owner.client == client) else {
                 return Hit::OtherClient;
             };
+            self.write_down(id, Step::Revoked, now);
             self.kill(id);
             self.end_sso_if_unused(&owner.sso.sid);
             return Hit::Refresh;
@@ -363,9 +390,12 @@ impl Grants {
             .map(|(cookie, _)| cookie.clone())?;
         let sso = self.sso.remove(&cookie)?;
         let mut clients = HashSet::new();
-        for family in self.families.values_mut() {
+        for id in self.by_sid.get(sid).into_iter().flatten() {
+            let Some(family) = self.families.get_mut(id) else {
+                continue;
+            };
             let authorized = &family.authorized;
-            if family.dead || authorized.sso.sid != sid {
+            if family.dead {
                 continue;
             }
             clients.insert(authorized.client.clone());
@@ -383,6 +413,32 @@ impl Grants {
         mine.map(|sso| sso.sid.clone()).collect()
     }
 
+    /// Notes what happened to a family.
+    pub(super) fn write_down(&mut self, id: FamilyId, step: Step, now: Timestamp) {
+        if let Some(family) = self.families.get_mut(&id) {
+            family.history.push((now, step));
+        }
+    }
+
+    /// What became of the families of one browser session, or of all, in the order of their beginning.
+    pub(super) fn families(&self, sid: Option<&str>) -> Vec<ledger::Family> {
+        let chosen: Vec<FamilyId> = match sid {
+            Some(sid) => self.by_sid.get(sid).cloned().unwrap_or_default(),
+            None => (1..=self.next_family).map(FamilyId).collect(),
+        };
+        let chosen = chosen.into_iter();
+        let known = chosen.filter_map(|id| Some((id, self.families.get(&id)?)));
+        known
+            .map(|(id, family)| ledger::Family {
+                number: id.0,
+                sid: family.authorized.sso.sid.clone(),
+                swaps: family.swaps,
+                alive: !family.dead,
+                history: family.history.clone(),
+            })
+            .collect()
+    }
+
     /// Kills everything that a client got in one browser session: Keycloak knows one client session, however often it
     /// was signed in to.
     fn kill(&mut self, id: FamilyId) {
@@ -390,17 +446,17 @@ impl Grants {
             return;
         };
         let Authorized { client, sso, .. } = family.authorized.clone();
-        for family in self.families.values_mut() {
-            let theirs = &family.authorized;
-            if theirs.client == client && theirs.sso.sid == sso.sid {
-                family.dead = true;
+        for id in self.by_sid.get(&sso.sid).into_iter().flatten() {
+            if let Some(family) = self.families.get_mut(id) {
+                family.dead |= family.authorized.client == client;
             }
         }
     }
 
     fn end_sso_if_unused(&mut self, sid: &str) {
-        let mut families = self.families.values();
-        if families.any(|family| !family.dead && family.authorized.sso.sid == sid) {
+        let families = self.by_sid.get(sid).into_iter().flatten();
+        let mut families = families.filter_map(|id| self.families.get(id));
+        if families.any(|family| !family.dead) {
             return;
         }
         self.sso.retain(|_, sso| sso.sid != sid);

@@ -94,7 +94,12 @@ impl Provider {
         if claim("azp").is_some_and(|owner| owner != client.id) {
             return denied(TokenError::InvalidRequest("Unmatching clients"));
         }
-        let hit = lock(&self.grants).revoke(token, claim("jti"), &client.id);
+        if self.faults.shows(&Fault::RevocationIgnored) {
+            return reply(StatusCode::OK, "text/plain", "");
+        }
+        let now = self.options.clock.now();
+        let forgets = self.faults.peeks(&Fault::SpentIsForgotten);
+        let hit = lock(&self.grants).revoke(token, claim("jti"), &client.id, forgets, now);
         match hit {
             Hit::Refresh => self.note(Event::Revoked(Kind::Refresh)),
             Hit::Access => self.note(Event::Revoked(Kind::Access)),

@@ -1,5 +1,7 @@
 //! Makes tokens: access tokens (RFC 9068), ID tokens (OpenID Connect Core section 2), logout tokens.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::error::Unspecified;
 use base64::Engine as _;
@@ -82,7 +84,7 @@ impl Provider {
             "client_id": authorized.client,
             "azp": authorized.client,
             "iat": now.as_secs(),
-            "exp": (now + self.options.access_token_ttl).as_secs(),
+            "exp": (now + self.access_token_life()).as_secs(),
             "auth_time": authorized.sso.authenticated.as_secs(),
             "jti": jti,
             "sid": authorized.sso.sid,
@@ -93,6 +95,13 @@ impl Provider {
             "preferred_username": person.name,
             "name": person.full_name,
         }))
+    }
+
+    /// How long an access token lives that is given out now.
+    pub(super) fn access_token_life(&self) -> Duration {
+        let now = self.options.clock.now();
+        let end = lock(&self.common_end).filter(|end| *end > now);
+        end.map_or(self.options.access_token_ttl, |end| end.since(now))
     }
 
     pub(super) fn access_header(&self) -> Value {

@@ -14,6 +14,7 @@ use super::faults::Fault;
 use super::grants::{Authorized, CodeError, FamilyId, RefreshError, Swap};
 use super::journal::{Event, Kind};
 use super::keys::random_text;
+use super::ledger::Step;
 use super::mint::Occasion;
 use super::people::Person;
 use super::{Provider, lock};
@@ -62,6 +63,34 @@ pub(super) fn denied(error: TokenError) -> Response<Body> {
     response
 }
 
+/// An answer on its way: one that never leaves is noted too, also when the client hangs up first.
+struct Sending<'a> {
+    provider: &'a Provider,
+    family: Option<FamilyId>,
+    left: bool,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let Some(family) = self.family else { return };
+        let step = if self.left {
+            Step::Answered
+        } else {
+            Step::AnswerLost
+        };
+        let now = self.provider.options.clock.now();
+        lock(&self.provider.grants).write_down(family, step, now);
+    }
+}
+
+fn slow_answer(fault: &Fault) -> Option<Duration> {
+    if let Fault::SlowAnswer(by) = fault {
+        Some(*by)
+    } else {
+        None
+    }
+}
+
 impl Provider {
     /// POST `/token`.
     pub(super) async fn token(&self, request: Request<Incoming>) -> Answer {
@@ -77,17 +106,29 @@ impl Provider {
         if let Some(response) = self.spoiled_answer() {
             return Some(response);
         }
+        let refresh = form.find("grant_type") == Some("refresh_token");
+        let _under_way = refresh.then(|| self.refreshes.begin());
         let clients = self.clients();
-        let answer = client::authenticate(&clients, &headers, &form)
+        let granted = client::authenticate(&clients, &headers, &form)
             .ok_or(TokenError::InvalidClient)
             .and_then(|client| self.grant(client, &form));
+        let (family, answer) = match granted {
+            Ok((family, tokens)) => (Some(family), json(StatusCode::OK, &tokens)),
+            Err(error) => (None, denied(error)),
+        };
+        let mut sending = Sending {
+            provider: self,
+            family,
+            left: false,
+        };
+        if let Some(by) = self.faults.find(slow_answer) {
+            tokio::time::sleep(by).await;
+        }
         if self.faults.shows(&Fault::LostAnswer) {
             return None;
         }
-        Some(match answer {
-            Ok(tokens) => json(StatusCode::OK, &tokens),
-            Err(error) => denied(error),
-        })
+        sending.left = true;
+        Some(answer)
     }
 
     /// What the faults answer in place of the endpoint, with nothing done.
@@ -117,7 +158,7 @@ impl Provider {
         }
     }
 
-    fn grant(&self, client: &Client, form: &Params) -> Result<Value, TokenError> {
+    fn grant(&self, client: &Client, form: &Params) -> Result<(FamilyId, Value), TokenError> {
         match form.find("grant_type") {
             Some("authorization_code") => self.exchange(client, form),
             Some("refresh_token") => self.refresh(client, form),
@@ -127,7 +168,7 @@ impl Provider {
         }
     }
 
-    fn exchange(&self, client: &Client, form: &Params) -> Result<Value, TokenError> {
+    fn exchange(&self, client: &Client, form: &Params) -> Result<(FamilyId, Value), TokenError> {
         let code = form
             .find("code")
             .ok_or(TokenError::InvalidRequest("code"))?;
@@ -142,7 +183,8 @@ impl Provider {
         match redeemed {
             Ok((family, authorized)) => {
                 self.note(Event::Exchanged(authorized.sso.person.name));
-                self.tokens(family, &authorized, Occasion::Login)
+                let tokens = self.tokens(family, &authorized, Occasion::Login)?;
+                Ok((family, tokens))
             }
             Err(error) => {
                 if error == CodeError::Replayed {
@@ -153,7 +195,7 @@ impl Provider {
         }
     }
 
-    fn refresh(&self, client: &Client, form: &Params) -> Result<Value, TokenError> {
+    fn refresh(&self, client: &Client, form: &Params) -> Result<(FamilyId, Value), TokenError> {
         let token = form
             .find("refresh_token")
             .ok_or(TokenError::InvalidRequest("No refresh token"))?;
@@ -166,7 +208,8 @@ impl Provider {
             person: authorized.sso.person.name,
             count,
         });
-        self.tokens(family, &authorized, Occasion::Refresh)
+        let tokens = self.tokens(family, &authorized, Occasion::Refresh)?;
+        Ok((family, tokens))
     }
 
     /// Spends a refresh token, or says what is wrong with it.
@@ -213,7 +256,7 @@ impl Provider {
         let mut answer = json!({
             "access_token": access_token,
             "token_type": "Bearer",
-            "expires_in": self.options.access_token_ttl.as_secs(),
+            "expires_in": self.access_token_life().as_secs(),
             "scope": authorized.scopes.join(" "),
             "session_state": authorized.sso.sid,
         });
@@ -224,7 +267,10 @@ impl Provider {
             }
         };
         if !(refreshing && self.keeps_refresh_token_to_itself()) {
-            put("refresh_token", json!(self.refresh_token(family)?));
+            put(
+                "refresh_token",
+                json!(self.refresh_token(family, occasion)?),
+            );
             let lifetime = self.options.refresh_token_ttl.as_secs();
             put("refresh_expires_in", json!(lifetime));
         }
@@ -254,10 +300,19 @@ impl Provider {
         person
     }
 
-    fn refresh_token(&self, family: FamilyId) -> Result<String, aws_lc_rs::error::Unspecified> {
+    fn refresh_token(
+        &self,
+        family: FamilyId,
+        occasion: Occasion,
+    ) -> Result<String, aws_lc_rs::error::Unspecified> {
         let token = random_text(48)?;
         let expires = self.options.clock.now() + self.options.refresh_token_ttl;
-        lock(&self.grants).add_refresh(token.clone(), family, expires);
+        let mut grants = lock(&self.grants);
+        grants.add_refresh(token.clone(), family, expires);
+        if occasion == Occasion::Refresh && self.faults.shows(&Fault::RotatesTwice) {
+            grants.spend(&token);
+        }
+        drop(grants);
         self.issue(Kind::Refresh, &token);
         Ok(token)
     }
