@@ -68,7 +68,7 @@ impl Plan {
             smoke: false,
             seed: u64::from(nanos),
             only: Vec::new(),
-            store: Store::Disk,
+            store: Store::Redis,
             nodes: 3,
             program: PathBuf::from(env!("CARGO_BIN_EXE_tidegate")),
             json: None,
