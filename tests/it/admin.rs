@@ -5,10 +5,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::exposition::Scrape;
 use crate::support::gateway::Gateway;
+use crate::support::redis::RedisServer;
 use crate::support::scene::{CLIENT_SECRET, STANDARD};
 use crate::support::{Clock, Fault, MINUTE, SECOND, Scene, Setup, eventually};
 
@@ -357,6 +358,51 @@ async fn a_provider_that_does_not_answer_degrades_and_no_more() {
         let told = verbose().body;
         assert!(told.contains("[+] idp main: ok\n"), "{fault:?}: {told}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn redis_that_is_gone_or_hangs_makes_unready() {
+    let mut redis = RedisServer::start();
+    let scene = Scene::with(|setup| {
+        on_loopback(setup);
+        setup.replace("\"memory\"", "\"redis\"");
+        let store = format!("[store.redis]\nurl = \"{}\"\n", redis.url());
+        setup.toml.push_str(&store);
+    })
+    .await;
+    let admin = scene.admin();
+    let ready = || ask(admin, "GET /readyz?verbose", "");
+    let is = |wanted: u16| move || ask(admin, "GET /readyz", "").status == wanted;
+    eventually("it is ready", is(200)).await;
+    scene.browser().login("alice").await;
+    let stores = |name: &str, op: &str| {
+        let labels = [("store", "redis"), ("op", op)];
+        scene.scrape().count(name, &labels)
+    };
+    let took = "tidegate_store_operation_duration_seconds_count";
+    assert_eq!(stores(took, "create"), 1);
+    assert_eq!(stores("tidegate_store_errors_total", "create"), 0);
+
+    redis.pause();
+    let asked = Instant::now();
+    let hanging = ready();
+    assert!(asked.elapsed() < 3 * SECOND, "{:?}", asked.elapsed());
+    assert_eq!(hanging.status, 503);
+    let failed = "[-] session_store: failed: it does not answer\n";
+    assert!(hanging.body.contains(failed), "{}", hanging.body);
+    assert_eq!(ask(admin, "GET /livez", "").status, 200);
+    redis.resume();
+    eventually("it is ready again", is(200)).await;
+
+    redis.kill();
+    let gone = ready();
+    assert_eq!(gone.status, 503);
+    assert!(gone.body.contains(failed), "{}", gone.body);
+    assert!(gone.body.ends_with("\nnot ready\n"), "{}", gone.body);
+    assert!(stores("tidegate_store_errors_total", "load") >= 1);
+    redis.restart();
+    eventually("it is ready once more", is(200)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod jar;
 pub mod keycloak;
 pub mod pki;
+pub mod redis;
 pub mod scene;
 pub mod upstream;
 pub mod wire;
