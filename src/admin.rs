@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
+use crate::inbound::Inbound;
 use crate::listener::Handler;
 use crate::peer::Peer;
 use crate::telemetry::{Metrics, metrics};
@@ -76,7 +76,7 @@ impl Admin {
         }
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
+    async fn answer(&self, request: &Request<Inbound>) -> Response<Body> {
         let path = request.uri().path();
         if !matches!(path, "/livez" | "/readyz" | "/metrics") {
             return say(StatusCode::NOT_FOUND, "not found\n");
@@ -139,7 +139,7 @@ impl Admin {
 impl Handler for Admin {
     type Body = Body;
 
-    async fn handle(&self, _: &Peer, request: Request<Incoming>) -> Response<Body> {
+    async fn handle(&self, _: &Peer, request: Request<Inbound>) -> Response<Body> {
         self.answer(&request).await
     }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use http::header::STRICT_TRANSPORT_SECURITY;
 use http::{HeaderValue, Method, Request, Response};
-use hyper::body::Incoming;
 
 use crate::clock::Clock;
 use crate::forward::{Body, whole};
+use crate::inbound::Inbound;
 use crate::issuer::Issuer;
 use crate::pages::{Pages, guard};
 use crate::peer::Peer;
@@ -84,7 +84,7 @@ impl Endpoints {
         path: &str,
         target: &Target,
         peer: &Peer,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
     ) -> Result<Response<Body>, Refusal> {
         let allow = allowed(path).ok_or(Refusal::NoEndpoint)?;
         if !allow.split(", ").any(|method| request.method() == method) {

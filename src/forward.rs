@@ -11,11 +11,11 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Request, Response, StatusCode, Uri, Version};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use crate::authorize::{Identity, Permit};
 use crate::connect;
+use crate::inbound::{self, Inbound};
 use crate::peer::Peer;
 use crate::target::Target;
 use crate::telemetry::RequestId;
@@ -105,6 +105,9 @@ pub enum Error {
     /// 400: the client's own body was malformed or broke off.
     #[error("the request's body broke off")]
     RequestBody,
+    /// 408: the client's body came too slowly.
+    #[error("the request's body came too slowly")]
+    RequestTooSlow,
     /// 501: an upgrade to something else than WebSocket.
     #[error("only WebSocket can be upgraded to")]
     Upgrade,
@@ -167,7 +170,7 @@ impl Forwarder {
         target: &'a Target,
         peer: &'a Peer,
         id: &RequestId,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
     ) -> impl Future<Output = Result<Response<Body>, Error>> + Send + use<'a> {
         // No async fn: every argument would be kept in the future of every request, and the request twice.
         match self.prepare(&permit, target, peer, id, request) {
@@ -185,7 +188,7 @@ impl Forwarder {
         target: &Target,
         peer: &Peer,
         id: &RequestId,
-        mut request: Request<Incoming>,
+        mut request: Request<Inbound>,
     ) -> Result<(&Lane, Option<upgrade::Asked>, Request<Upload>), Error> {
         let lane = self.lane(permit)?;
         let tunnel = upgrade::asked(&mut request)?;
@@ -245,7 +248,7 @@ impl Forwarder {
     /// The request as it goes upstream: what is the client's to say, and then what is ours.
     fn outgoing(
         &self,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         permit: &Permit,
         target: &Target,
         peer: &Peer,
@@ -345,7 +348,12 @@ fn error(upstream: &Arc<str>, source: connect::Error) -> Error {
         connect::Error::ConnectTimeout { .. } | connect::Error::ResponseTimeout => {
             Error::TooLong { upstream }
         }
-        connect::Error::Broken(cause) if is_of_the_client(&cause) => Error::RequestBody,
+        connect::Error::Broken(ref cause) if let Some(cause) = of_the_client(cause) => {
+            match cause {
+                inbound::Error::Broken(_) => Error::RequestBody,
+                inbound::Error::TooSlow => Error::RequestTooSlow,
+            }
+        }
         connect::Error::Broken(ref cause) if cause.is_parse() => Error::Nonsense {
             upstream,
             what: "it is no HTTP",
@@ -357,10 +365,8 @@ fn error(upstream: &Arc<str>, source: connect::Error) -> Error {
     }
 }
 
-/// Whether the connection broke because the client's body did: hyper then wraps the body's own error, which is hyper's too.
-fn is_of_the_client(error: &hyper::Error) -> bool {
-    error.is_user()
-        && error
-            .source()
-            .is_some_and(<dyn std::error::Error>::is::<hyper::Error>)
+/// What was wrong with the client's body, if the connection broke because of that: hyper then wraps the body's own error.
+fn of_the_client(error: &hyper::Error) -> Option<&inbound::Error> {
+    let cause = error.is_user().then(|| error.source()).flatten()?;
+    cause.downcast_ref()
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
 
 use crate::authorize::{Identity, authorize};
 use crate::credential::Credential;
 use crate::endpoint::Endpoints;
 use crate::forward::{Body, Forwarder};
+use crate::inbound::Inbound;
 use crate::peer::Peer;
 use crate::refusal::{Asker, Refusal, Refusals};
 use crate::route::{self, Destination, Route, Table};
@@ -52,11 +52,7 @@ impl Gateway {
     }
 
     /// Answers a request: admitted and forwarded, or refused.
-    pub async fn handle(
-        &self,
-        peer: &Peer,
-        request: Request<Incoming>,
-    ) -> Response<Observed<Body>> {
+    pub async fn handle(&self, peer: &Peer, request: Request<Inbound>) -> Response<Observed<Body>> {
         let id = RequestId::of(request.headers());
         let (head, body) = request.into_parts();
         let mut access = Access::begin(&self.shared.access_log, &head, peer, &id);
@@ -81,7 +77,7 @@ impl Gateway {
     async fn admit(
         &self,
         peer: &Peer,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
         id: &RequestId,
         asker: &Asker,
         mut access: Option<&mut Access>,
@@ -149,7 +145,7 @@ impl Gateway {
         path: Box<str>,
         target: Target,
         peer: &Peer,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
     ) -> Result<Response<Body>, Refusal> {
         let endpoints = Arc::clone(&self.shared.endpoints);
         let peer = peer.clone();

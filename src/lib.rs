@@ -45,6 +45,8 @@ pub mod issuer;
 
 pub mod connect;
 
+pub mod inbound;
+
 pub mod pages;
 
 pub mod telemetry;

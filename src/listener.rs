@@ -13,6 +13,7 @@ use crate::gateway::Gateway;
 
 mod accept;
 mod connection;
+mod flood;
 mod handler;
 mod local;
 mod pulse;

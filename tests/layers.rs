@@ -38,6 +38,7 @@ const SPAWNERS: &[&str] = &[
     "issuer",
     "connect",
     "forward",
+    "inbound",
     "telemetry",
 ];
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use http::header::{CONTENT_TYPE, ORIGIN, USER_AGENT};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 
 use super::parameters::Parameters;
+use crate::inbound::Inbound;
 use crate::peer::Peer;
 use crate::refusal::{Refusal, Site, understands_pages};
 use crate::target::Target;
@@ -52,7 +52,7 @@ impl Ask {
         site: &Site,
         target: &Target,
         peer: &Peer,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
     ) -> Result<Self, Refusal> {
         let (head, body) = request.into_parts();
         let html = understands_pages(&head);
@@ -106,7 +106,7 @@ impl Ask {
 }
 
 /// An empty body is an empty form, whatever its type.
-async fn form(headers: &HeaderMap, body: Incoming) -> Result<Parameters, Refusal> {
+async fn form(headers: &HeaderMap, body: Inbound) -> Result<Parameters, Refusal> {
     let collecting = Limited::new(body, LARGEST).collect();
     let Ok(collected) = tokio::time::timeout(SLOWEST, collecting).await else {
         return Err(Refusal::Malformed("The form took too long to arrive."));

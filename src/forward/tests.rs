@@ -24,6 +24,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::authorize::authorize;
 use crate::clock::Timestamp;
+use crate::inbound::Hearing;
 use crate::route::{Access, Route};
 use crate::session::Live;
 use crate::token::AccessToken;
@@ -180,8 +181,9 @@ async fn serve(
     route: &Arc<Route>,
     identity: Option<Identity>,
     peer: &Peer,
-    request: Request<Incoming>,
+    request: Request<hyper::body::Incoming>,
 ) -> Response<Body> {
+    let (request, answered) = Inbound::of(request, &Hearing::default());
     let host = match request.uri().authority() {
         Some(authority) => authority.as_str(),
         None => request.headers()["host"].to_str().unwrap(),
@@ -198,12 +200,16 @@ async fn serve(
     let permit = authorize(route, request.method(), request.headers(), identity).unwrap();
     let id = RequestId::of(request.headers());
     match forwarder.send(permit, &target, peer, &id, request).await {
-        Ok(response) => response,
+        Ok(response) => {
+            answered.tell(&response);
+            response
+        }
         Err(error) => {
             let status = match error {
                 Error::Unreachable { .. } | Error::Nonsense { .. } => 502,
                 Error::TooLong { .. } => 504,
                 Error::RequestBody => 400,
+                Error::RequestTooSlow => 408,
                 Error::Upgrade => 501,
             };
             let mut response = Response::new(whole(error.to_string()));

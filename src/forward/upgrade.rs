@@ -3,11 +3,11 @@
 use http::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::Error;
+use crate::inbound::Inbound;
 
 /// The client's half of a tunnel that the upstream has not agreed to yet.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Asked(OnUpgrade);
 ///
 /// # Errors
 /// When it asks for one in a way that is no handshake (RFC 6455 section 4.1): what the upstream made of it would be unclear.
-pub(super) fn asked(request: &mut Request<Incoming>) -> Result<Option<Asked>, Error> {
+pub(super) fn asked(request: &mut Request<Inbound>) -> Result<Option<Asked>, Error> {
     if !names(request.headers(), &UPGRADE, "websocket")
         || !names(request.headers(), &CONNECTION, "upgrade")
     {

@@ -7,19 +7,19 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::guard::Guard;
+use crate::inbound::{self, Inbound};
 
 /// A client's body.
 #[derive(Debug)]
 pub struct Upload {
-    incoming: Incoming,
+    incoming: Inbound,
     guard: Arc<Guard>,
 }
 
 impl Upload {
-    pub(super) fn new(incoming: Incoming, guard: Arc<Guard>) -> Self {
+    pub(super) fn new(incoming: Inbound, guard: Arc<Guard>) -> Self {
         Self { incoming, guard }
     }
 
@@ -41,12 +41,12 @@ impl Upload {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = inbound::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, inbound::Error>>> {
         let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             other => return Poll::Ready(other),

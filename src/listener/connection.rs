@@ -24,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 use super::Handler;
 use super::pulse::{Counted, Pulse, Speaks, Wire};
 use super::watch::{Draining, Limits, Verdict, Watch};
+use crate::inbound::Inbound;
 use crate::peer::Peer;
 use crate::target::Unsound;
 
@@ -107,11 +108,7 @@ impl<H: Handler> Common<H> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (shared, pulse) = self.shared(peer);
-        let io = TokioIo::new(Wire {
-            stream,
-            speaks: Speaks::Http1,
-            pulse: Arc::clone(&pulse),
-        });
+        let io = TokioIo::new(Wire::new(stream, Speaks::Http1, &pulse));
         let service = service_fn(move |request| answer(Arc::clone(&shared), request));
         let connection = self.http1.serve_connection(io, service).with_upgrades();
         let watch = Watch::new(Speaks::Http1, &pulse, &self.draining, &self.limits);
@@ -128,11 +125,7 @@ impl<H: Handler> Common<H> {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (shared, pulse) = self.shared(peer);
-        let io = TokioIo::new(Wire {
-            stream,
-            speaks: Speaks::Http2,
-            pulse: Arc::clone(&pulse),
-        });
+        let io = TokioIo::new(Wire::new(stream, Speaks::Http2, &pulse));
         let service = service_fn(move |request| answer(Arc::clone(&shared), request));
         let connection = self.http2.serve_connection(io, service);
         let watch = Watch::new(Speaks::Http2, &pulse, &self.draining, &self.limits);
@@ -154,9 +147,11 @@ async fn answer<H: Handler>(
     shared: Arc<Shared<H>>,
     request: Request<Incoming>,
 ) -> Result<Response<Counted<H::Body>>, Infallible> {
-    let under_way = shared.pulse.begin(&request);
+    let under_way = shared.pulse.begin();
     let version = request.version();
+    let (request, answered) = Inbound::of(request, shared.pulse.hearing());
     let mut response = shared.handler.handle(&shared.peer, request).await;
+    answered.tell(&response);
     if version < Version::HTTP_2 && response.extensions().get::<Unsound>().is_some() {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);

@@ -6,9 +6,9 @@ use std::future::Future;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use crate::gateway::Gateway;
+use crate::inbound::Inbound;
 use crate::peer::Peer;
 
 /// Answers the requests of a connection.
@@ -20,14 +20,14 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(
         &self,
         peer: &Peer,
-        request: Request<Incoming>,
+        request: Request<Inbound>,
     ) -> impl Future<Output = Response<Self::Body>> + Send;
 }
 
 impl Handler for Gateway {
     type Body = crate::telemetry::Observed<crate::forward::Body>;
 
-    async fn handle(&self, peer: &Peer, request: Request<Incoming>) -> Response<Self::Body> {
+    async fn handle(&self, peer: &Peer, request: Request<Inbound>) -> Response<Self::Body> {
         Self::handle(self, peer, request).await
     }
 }

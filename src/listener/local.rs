@@ -37,6 +37,7 @@ const LIMITS: Limits = Limits {
     tick: Duration::from_secs(5),
     idle: Duration::from_secs(30),
     goodbye: Duration::from_secs(2),
+    parting: Duration::from_secs(1),
 };
 
 /// A bound socket: it is ours, nothing is accepted yet.

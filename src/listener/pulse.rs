@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll, ready};
 
-use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::flood::Frames;
+use crate::inbound::Hearing;
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +34,8 @@ pub(super) struct Pulse {
     spoke: AtomicBool,
     /// Whether something was read that is not yet a request.
     partial: AtomicBool,
-    /// Whether the request under way, or the last one, has more behind its head.
-    body: AtomicBool,
+    /// Whether nobody knows what is behind the last request's head.
+    distrusted: AtomicBool,
     /// Whether it is a tunnel by now: whoever shuts one side may go on reading the other.
     tunnel: AtomicBool,
     /// Whether nothing more is answered here, and what still comes is thrown away.
@@ -42,6 +44,10 @@ pub(super) struct Pulse {
     stuck: AtomicBool,
     /// Writes that did not have to wait.
     written: AtomicU32,
+    /// Bytes that went out, round and round.
+    sent: AtomicU32,
+    /// Bodies that nobody wanted, and that are read for a moment all the same.
+    hearing: Hearing,
 }
 
 impl Pulse {
@@ -51,7 +57,11 @@ impl Pulse {
 
     /// Nothing is asked for, and nothing is left to be written.
     pub(super) fn is_idle(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) == 0 && !self.is_stuck()
+        self.under_way.load(Ordering::Relaxed) == 0 && !self.hearing.goes_on() && !self.is_stuck()
+    }
+
+    pub(super) fn hearing(&self) -> &Hearing {
+        &self.hearing
     }
 
     pub(super) fn spoke(&self) -> bool {
@@ -70,6 +80,10 @@ impl Pulse {
         self.written.load(Ordering::Relaxed)
     }
 
+    pub(super) fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
     fn read(&self) {
         self.spoke.store(true, Ordering::Relaxed);
         if self.is_idle() {
@@ -84,6 +98,11 @@ impl Pulse {
         }
     }
 
+    fn went_out(&self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn is_lingering(&self) -> bool {
         self.lingering.load(Ordering::Relaxed)
     }
@@ -91,12 +110,15 @@ impl Pulse {
     /// The peer may be in the middle of something that nobody reads: a head that was refused, or a body.
     fn leaves_unread(&self) -> bool {
         let tunnel = self.tunnel.load(Ordering::Relaxed);
-        !tunnel && (self.is_partial() || self.body.load(Ordering::Relaxed))
+        !tunnel
+            && (self.is_partial()
+                || self.distrusted.load(Ordering::Relaxed)
+                || self.hearing.leaves_unread())
     }
 
     /// The last request's head was refused: nobody knows what is behind it.
     pub(super) fn distrust(&self) {
-        self.body.store(true, Ordering::Relaxed);
+        self.distrusted.store(true, Ordering::Relaxed);
     }
 
     /// The last request was answered with another protocol.
@@ -105,10 +127,8 @@ impl Pulse {
     }
 
     /// A request's head has come.
-    pub(super) fn begin<B: Body>(self: &Arc<Self>, request: &Request<B>) -> UnderWay {
+    pub(super) fn begin(self: &Arc<Self>) -> UnderWay {
         self.partial.store(false, Ordering::Relaxed);
-        let body = !request.body().is_end_stream();
-        self.body.store(body, Ordering::Relaxed);
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.under_way.fetch_add(1, Ordering::Relaxed);
         UnderWay(Arc::clone(self))
@@ -160,9 +180,23 @@ pin_project! {
     #[derive(Debug)]
     pub(super) struct Wire<S> {
         #[pin]
-        pub(super) stream: S,
-        pub(super) speaks: Speaks,
-        pub(super) pulse: Arc<Pulse>,
+        stream: S,
+        // Those of HTTP/2, if it is spoken.
+        frames: Option<Frames>,
+        pulse: Arc<Pulse>,
+    }
+}
+
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, speaks: Speaks, pulse: &Arc<Pulse>) -> Self {
+        Self {
+            stream,
+            frames: match speaks {
+                Speaks::Http1 => None,
+                Speaks::Http2 => Some(Frames::new()),
+            },
+            pulse: Arc::clone(pulse),
+        }
     }
 }
 
@@ -174,11 +208,17 @@ impl<S: AsyncRead> AsyncRead for Wire<S> {
     ) -> Poll<io::Result<()>> {
         let this = self.project();
         let before = buf.filled().len();
-        let polled = this.stream.poll_read(cx, buf);
-        if buf.filled().len() > before {
+        ready!(this.stream.poll_read(cx, buf))?;
+        let read = buf.filled().get(before..).unwrap_or_default();
+        if !read.is_empty() {
             this.pulse.read();
         }
-        polled
+        if let Some(frames) = this.frames {
+            frames
+                .came(read, this.pulse.begun())
+                .map_err(io::Error::other)?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -191,6 +231,10 @@ impl<S: AsyncRead + AsyncWrite> AsyncWrite for Wire<S> {
         let this = self.project();
         let polled = this.stream.poll_write(cx, buf);
         this.pulse.wrote(polled.is_pending());
+        if let Poll::Ready(Ok(sent)) = polled {
+            this.pulse.went_out(sent);
+            this.frames.iter_mut().for_each(|frames| frames.sent(sent));
+        }
         polled
     }
 
@@ -202,6 +246,10 @@ impl<S: AsyncRead + AsyncWrite> AsyncWrite for Wire<S> {
         let this = self.project();
         let polled = this.stream.poll_write_vectored(cx, bufs);
         this.pulse.wrote(polled.is_pending());
+        if let Poll::Ready(Ok(sent)) = polled {
+            this.pulse.went_out(sent);
+            this.frames.iter_mut().for_each(|frames| frames.sent(sent));
+        }
         polled
     }
 
@@ -222,7 +270,7 @@ impl<S: AsyncRead + AsyncWrite> AsyncWrite for Wire<S> {
         let mut this = self.project();
         if !this.pulse.is_lingering() {
             ready!(this.stream.as_mut().poll_shutdown(cx))?;
-            if *this.speaks == Speaks::Http2 || !this.pulse.leaves_unread() {
+            if this.frames.is_some() || !this.pulse.leaves_unread() {
                 return Poll::Ready(Ok(()));
             }
             this.pulse.lingering.store(true, Ordering::Relaxed);

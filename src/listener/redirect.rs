@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::header::LOCATION;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Empty;
-use hyper::body::Incoming;
 
 use super::Handler;
+use crate::inbound::Inbound;
 use crate::peer::Peer;
 use crate::target::{self, Target};
 
@@ -40,7 +40,7 @@ impl Redirect {
 impl Handler for Redirect {
     type Body = Empty<Bytes>;
 
-    async fn handle(&self, peer: &Peer, request: Request<Incoming>) -> Response<Self::Body> {
+    async fn handle(&self, peer: &Peer, request: Request<Inbound>) -> Response<Self::Body> {
         let (head, _) = request.into_parts();
         let mut response = Response::new(Empty::new());
         let location = Target::read(&head, peer).map(|target| self.location(&target));

@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Either, Full};
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -19,10 +18,13 @@ use tokio::time::timeout;
 
 use super::watch::Limits;
 use super::*;
+use crate::inbound::Inbound;
 use crate::peer::Peer;
 use crate::target::{self, Target};
 
 mod drain;
+mod flood;
+mod frames;
 mod http1;
 mod http2;
 mod redirect;
@@ -39,6 +41,7 @@ fn hasty() -> Limits {
         tick: Duration::from_millis(100),
         idle: Duration::from_millis(300),
         goodbye: Duration::from_millis(100),
+        parting: Duration::from_millis(50),
     }
 }
 
@@ -88,7 +91,7 @@ fn say(status: StatusCode, text: impl Into<Bytes>) -> Response<Answer> {
 impl Handler for Site {
     type Body = Answer;
 
-    async fn handle(&self, peer: &Peer, request: Request<Incoming>) -> Response<Answer> {
+    async fn handle(&self, peer: &Peer, request: Request<Inbound>) -> Response<Answer> {
         let (head, body) = request.into_parts();
         let path = head.uri.path().to_owned();
         self.seen

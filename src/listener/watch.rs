@@ -26,6 +26,8 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
     /// From being told to close to being cut off.
     pub(super) goodbye: Duration,
+    /// The same while draining, with nothing under way.
+    pub(super) parting: Duration,
 }
 
 impl Default for Limits {
@@ -36,6 +38,7 @@ impl Default for Limits {
             tick: Duration::from_secs(25),
             idle: Duration::from_secs(75),
             goodbye: Duration::from_secs(5),
+            parting: Duration::from_secs(1),
         }
     }
 }
@@ -83,7 +86,7 @@ enum Stage {
     /// Not looked at yet.
     New,
     Serving,
-    /// Draining: whoever drains waits as long as it likes.
+    /// Draining: what is under way is waited for, by whoever drains as long as it likes.
     Draining,
     /// Told to go: the timer runs for its goodbye.
     Leaving,
@@ -103,6 +106,8 @@ pin_project! {
         period: Duration,
         idle: Span,
         stuck: Span,
+        // Draining, and nothing is under way or goes out.
+        done: Span,
         #[pin]
         told: Notified<'a>,
         #[pin]
@@ -131,6 +136,7 @@ impl<'a> Watch<'a> {
             period,
             idle: Span::Since(0, Duration::ZERO),
             stuck: Span::Not,
+            done: Span::Not,
             told: draining.told.notified(),
             timer: sleep(period),
         }
@@ -144,17 +150,23 @@ impl<'a> Watch<'a> {
             let _ = this.told.as_mut().poll(cx);
             let _ = this.timer.as_mut().poll(cx);
         }
+        let draining = self.draining.has_begun();
         if self.stage != Stage::Leaving && self.pulse.is_lingering() {
             *self.as_mut().project().stage = Stage::Leaving;
             let goodbye = self.limits.goodbye;
             self.as_mut().wake_in(goodbye, cx);
         }
-        if self.stage == Stage::Serving && self.draining.has_begun() {
-            *self.project().stage = Stage::Draining;
-            return Verdict::Close;
-        }
-        if self.stage != Stage::Serving {
-            return self.leave();
+        match self.stage {
+            Stage::Serving if draining => return self.drain(cx),
+            Stage::Draining => return self.finish(cx),
+            Stage::Leaving => {
+                if draining && self.period > self.limits.parting {
+                    let parting = self.limits.parting;
+                    self.as_mut().wake_in(parting, cx);
+                }
+                return self.leave();
+            }
+            Stage::New | Stage::Serving => {}
         }
         let head = self.speaks == Speaks::Http1 && self.pulse.is_partial();
         if head && self.head != Some(self.pulse.begun()) {
@@ -174,8 +186,39 @@ impl<'a> Watch<'a> {
         verdict
     }
 
+    /// The drain begins. Half a head is no request yet: nobody waits for its other half.
+    fn drain(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Verdict {
+        let pulse = self.pulse;
+        if self.speaks == Speaks::Http1 && pulse.is_partial() && pulse.is_idle() {
+            return Verdict::Cut;
+        }
+        let parting = self.limits.parting;
+        self.as_mut().wake_in(parting, cx);
+        let this = self.project();
+        *this.stage = Stage::Draining;
+        this.done
+            .look(pulse.is_idle().then(|| pulse.sent()), parting);
+        Verdict::Close
+    }
+
+    /// Draining: a peer with nothing under way that doesn't take its leave is not waited for.
+    fn finish(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Verdict {
+        if !self.timer.is_elapsed() {
+            return Verdict::Stay;
+        }
+        let (pulse, parting) = (self.pulse, self.limits.parting);
+        let this = self.as_mut().project();
+        this.done
+            .look(pulse.is_idle().then(|| pulse.sent()), parting);
+        if this.done.is_over(parting) {
+            return Verdict::Cut;
+        }
+        self.wake_in(parting, cx);
+        Verdict::Stay
+    }
+
     fn leave(&self) -> Verdict {
-        if self.stage == Stage::Leaving && self.timer.is_elapsed() {
+        if self.timer.is_elapsed() {
             Verdict::Cut
         } else {
             Verdict::Stay

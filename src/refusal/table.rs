@@ -358,6 +358,11 @@ fn of_forward(error: &forward::Error) -> Row {
             "The application behind this address took too long to answer.",
         ),
         forward::Error::RequestBody => Row::bad("The request's body is malformed or broke off."),
+        forward::Error::RequestTooSlow => Row::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "request_too_slow",
+            "What you sent took too long to arrive.",
+        ),
         forward::Error::Upgrade => Row::new(
             StatusCode::NOT_IMPLEMENTED,
             "upgrade",

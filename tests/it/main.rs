@@ -19,6 +19,7 @@ mod admin;
 mod application;
 mod chromium;
 mod cli;
+mod curl;
 mod demo;
 mod keycloak;
 mod provider;

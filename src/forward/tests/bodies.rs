@@ -332,3 +332,76 @@ async fn a_large_upload_waits_for_its_reader() {
     server.say(OK).await;
     assert_eq!(client.head().await.status(), "200");
 }
+
+/// Half a body, and then nothing: the client's fault, not the upstream's.
+#[tokio::test]
+async fn a_body_that_stops_is_a_request_that_took_too_long() {
+    let (upstream, address) = listen().await;
+    let mut setup = Setup::towards(address);
+    setup.request_timeout = Duration::from_mins(1);
+    let front = setup.start().await;
+    let mut client = Talk::to(&front).await;
+    client
+        .say("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhello")
+        .await;
+    let mut server = Talk::accept(&upstream).await;
+    server.head().await;
+    server.hear("hello").await;
+    tokio::time::pause();
+    let start = tokio::time::Instant::now();
+    let mut status = [0; 12];
+    client.stream.read_exact(&mut status).await.unwrap();
+    assert_eq!(status, *b"HTTP/1.1 408");
+    assert_eq!(start.elapsed().as_secs(), 30);
+    assert!(server.is_hung_up().await);
+}
+
+/// An upstream that has heard enough is not what makes the client's connection break.
+#[tokio::test]
+async fn an_upstream_may_answer_before_the_body_is_over() {
+    let (upstream, address) = listen().await;
+    let front = Setup::towards(address).start().await;
+    let mut client = Talk::to(&front).await;
+    client
+        .say("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\nhello")
+        .await;
+    let mut server = Talk::accept(&upstream).await;
+    server.head().await;
+    server
+        .say("HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig")
+        .await;
+    drop(server);
+    assert_eq!(client.head().await.status(), "413");
+    client.hear("big").await;
+    client.say("x".repeat(199_995)).await;
+    client.say("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let mut server = Talk::accept(&upstream).await;
+    server.head().await;
+    server.say(OK).await;
+    assert_eq!(client.head().await.status(), "200");
+}
+
+/// Who goes on reading after having answered talks in both directions: silence in one of them is no fault.
+#[tokio::test]
+async fn once_answered_a_body_may_take_its_time() {
+    let (upstream, address) = listen().await;
+    let front = Setup::towards(address).start().await;
+    let mut client = Talk::to(&front).await;
+    client
+        .say("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+        .await;
+    let mut server = Talk::accept(&upstream).await;
+    server.head().await;
+    server.hear("hi").await;
+    server
+        .say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nho\r\n")
+        .await;
+    client.hear("ho").await;
+    tokio::time::pause();
+    tokio::time::sleep(Duration::from_mins(10)).await;
+    tokio::time::resume();
+    client.say("3\r\nhey\r\n0\r\n\r\n").await;
+    server.hear("hey").await;
+    server.say("0\r\n\r\n").await;
+    client.hear("0\r\n\r\n").await;
+}

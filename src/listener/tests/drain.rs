@@ -2,7 +2,10 @@
 
 use tempfile::TempDir;
 
+use super::frames::{END_STREAM, HEADERS, NONE, PREFACE, SETTINGS, frame};
+use super::time::connect_to;
 use super::*;
+use crate::listener::pulse::Speaks;
 use crate::tls;
 
 async fn over(serving: JoinHandle<()>) {
@@ -60,6 +63,68 @@ async fn a_peer_that_has_not_even_shaken_hands_holds_nothing_up() {
     served.drain.cancel();
     let ended = timeout(PATIENCE / 2, &mut served.serving).await;
     ended.unwrap().unwrap();
+}
+
+/// The deadline of a head is as long as this patience: only the drain can end it sooner.
+#[tokio::test]
+async fn half_a_head_holds_nothing_up() {
+    let mut served = plain();
+    let mut fresh = served.connect().await;
+    fresh.write_all(b"GET / HT").await.unwrap();
+    let mut used = served.connect().await;
+    used.write_all(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nokGET / HTTP/1.1\r\nHo",
+    )
+    .await
+    .unwrap();
+    until(&mut used, "2 bytes").await;
+    served.drain.cancel();
+    let ended = timeout(PATIENCE / 10, &mut served.serving).await;
+    ended.unwrap().unwrap();
+    let _ = fresh.read_to_end(&mut Vec::new()).await;
+}
+
+/// Whoever was answered may keep its side of the connection open for as long as it likes.
+#[tokio::test]
+async fn who_does_not_hang_up_holds_nothing_up() {
+    let mut served = plain();
+    let mut silent = Vec::new();
+    for head in [
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ] {
+        let mut stream = served.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        until(&mut stream, "2 bytes").await;
+        silent.push(stream);
+    }
+    served.drain.cancel();
+    let ended = timeout(PATIENCE / 20, &mut served.serving).await;
+    ended.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn http2_without_streams_has_a_second_or_two_to_take_its_leave() {
+    for bytes in [
+        b"".to_vec(),
+        PREFACE.to_vec(),
+        [PREFACE, &frame(SETTINGS, NONE, 0, &[])].concat(),
+        [
+            PREFACE,
+            &frame(SETTINGS, NONE, 0, &[]),
+            &frame(HEADERS, END_STREAM, 1, &[0]),
+        ]
+        .concat(),
+    ] {
+        let (mut stream, _site, common) = connect_to(Speaks::Http2);
+        stream.write_all(&bytes).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        common.draining.begin();
+        let start = tokio::time::Instant::now();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+        let after = start.elapsed();
+        assert!(after <= Duration::from_secs(3), "{bytes:?}: {after:?}");
+    }
 }
 
 #[tokio::test]

@@ -326,3 +326,20 @@ async fn an_answer_arrives_however_much_was_still_being_sent() {
         assert_eq!(statuses(&text), [status], "{head}");
     }
 }
+
+/// A body that nobody wanted and that is small enough costs nobody the connection.
+#[tokio::test]
+async fn a_connection_outlives_a_refused_upload() {
+    let served = plain();
+    let mut stream = served.connect().await;
+    for _ in 0..3 {
+        let head = "POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        assert!(until(&mut stream, "not you").await.contains(" 401 "));
+        stream.write_all(&[b'x'; 100_000]).await.unwrap();
+    }
+    let demanding =
+        "POST /refuse HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
+    stream.write_all(demanding.as_bytes()).await.unwrap();
+    assert_eq!(statuses(&rest_of(&mut stream).await), [401]);
+}

@@ -5,9 +5,11 @@ use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::TokioExecutor;
 use rustls_pki_types::ServerName;
 use tempfile::TempDir;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::frames::*;
 use super::*;
 use crate::tls;
 
@@ -194,4 +196,42 @@ async fn a_drain_finishes_streams() {
         .await
         .unwrap()
         .unwrap();
+}
+
+/// The stream is not reset while the client still sends: many take that for an error, and the answer for lost.
+#[tokio::test]
+async fn a_refusal_waits_for_the_rest_of_the_body() {
+    let secured = secured(Limits::default());
+    let mut raw = Raw::open(secured.shake(&["h2"], "localhost").await).await;
+    raw.send(&request(1, NONE, "POST", "/refuse")).await;
+    let ended = |frame: &Frame| frame.stream == 1 && frame.flags & END_STREAM != 0;
+    let frames = raw.until(ended).await;
+    assert!(frames.iter().all(|frame| frame.kind != RST_STREAM));
+    for piece in 0..20 {
+        let last = if piece == 19 { END_STREAM } else { NONE };
+        raw.send(&frame(DATA, last, 1, &[b'x'; 10_000])).await;
+    }
+    raw.send(&frame(PING, NONE, 0, b"are you?")).await;
+    let frames = raw.until(|frame| frame.kind == PING).await;
+    assert!(
+        frames.iter().all(|frame| frame.kind != RST_STREAM),
+        "{frames:?}"
+    );
+    assert!(
+        frames.iter().all(|frame| frame.kind != GOAWAY),
+        "{frames:?}"
+    );
+}
+
+/// Beyond that it is: nobody sends for ever into nothing.
+#[tokio::test]
+async fn a_body_that_does_not_end_is_not_heard_out_for_ever() {
+    let secured = secured(Limits::default());
+    let mut raw = Raw::open(secured.shake(&["h2"], "localhost").await).await;
+    raw.send(&request(1, NONE, "POST", "/refuse")).await;
+    let start = Instant::now();
+    let frames = timeout(PATIENCE, raw.until(|frame| frame.kind == RST_STREAM)).await;
+    assert_eq!(frames.unwrap().last().unwrap().payload, [0; 4]);
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert_eq!(secured.served.site.seen(), ["POST /refuse"]);
 }

@@ -5,6 +5,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::io::{DuplexStream, duplex, split};
 use tokio::time::{Instant, sleep};
 
+use super::frames::{DATA, END_STREAM, NONE, Raw, request};
 use super::*;
 use crate::listener::connection::Common;
 use crate::listener::pulse::Speaks;
@@ -12,10 +13,16 @@ use crate::listener::pulse::Speaks;
 const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n";
 const WHOLE: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-fn connect(speaks: Speaks) -> (DuplexStream, Arc<Site>) {
+pub(super) fn connect(speaks: Speaks) -> (DuplexStream, Arc<Site>) {
+    let (client, site, _) = connect_to(speaks);
+    (client, site)
+}
+
+pub(super) fn connect_to(speaks: Speaks) -> (DuplexStream, Arc<Site>, Arc<Common<Site>>) {
     let (client, server) = duplex(16 * 1024);
     let site = Arc::<Site>::default();
-    let common = Common::new(Arc::clone(&site), None, Limits::default());
+    let common = Arc::new(Common::new(Arc::clone(&site), None, Limits::default()));
+    let serving = Arc::clone(&common);
     let peer = Peer {
         addr: loopback(),
         local_port: 443,
@@ -24,11 +31,11 @@ fn connect(speaks: Speaks) -> (DuplexStream, Arc<Site>) {
     };
     tokio::spawn(async move {
         match speaks {
-            Speaks::Http1 => common.http1(server, peer).await,
-            Speaks::Http2 => common.http2(server, peer).await,
+            Speaks::Http1 => serving.http1(server, peer).await,
+            Speaks::Http2 => serving.http2(server, peer).await,
         }
     });
-    (client, site)
+    (client, site, common)
 }
 
 async fn send(stream: &mut DuplexStream, bytes: &[u8]) {
@@ -145,13 +152,85 @@ async fn one_that_reads_a_stream_stays() {
 #[tokio::test(start_paused = true)]
 async fn one_that_sends_its_body_slowly_stays() {
     let (mut stream, _) = connect(Speaks::Http1);
-    let head = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    let head = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n";
     send(&mut stream, head).await;
-    for _ in 0..5 {
-        sleep(Duration::from_secs(50)).await;
-        send(&mut stream, b"x").await;
+    for _ in 0..50 {
+        sleep(Duration::from_secs(29)).await;
+        send(&mut stream, &[b'x'; 8000]).await;
     }
-    answer(&mut stream, "5 bytes").await;
+    answer(&mut stream, "400000 bytes").await;
+}
+
+const BODY: &[u8] = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_body_of_which_nothing_comes_is_given_up_after_30_seconds() {
+    let (mut stream, _) = connect(Speaks::Http1);
+    send(&mut stream, BODY).await;
+    sleep(Duration::from_secs(20)).await;
+    send(&mut stream, b"5\r\nhello\r\n").await;
+    let start = Instant::now();
+    answer(&mut stream, "broke off").await;
+    assert_eq!(start.elapsed().as_secs(), 30);
+    let (after, _) = closed(&mut stream, start).await;
+    assert!(after <= 37, "{after}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_given_up_after_a_minute() {
+    for (bytes, every) in [(1, 1), (100, 1), (2000, 20), (4000, 29)] {
+        let (stream, _) = connect(Speaks::Http1);
+        let (mut read, mut write) = split(stream);
+        write.write_all(BODY).await.unwrap();
+        let start = Instant::now();
+        let trickle = async {
+            let chunk = format!("{bytes:x}\r\n{}\r\n", "x".repeat(bytes));
+            while write.write_all(chunk.as_bytes()).await.is_ok() {
+                sleep(Duration::from_secs(every)).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let mut text = vec![0; 12];
+        tokio::select! {
+            read = read.read_exact(&mut text) => { read.unwrap(); }
+            () = trickle => {}
+        }
+        assert_eq!(text, b"HTTP/1.1 400");
+        let after = start.elapsed().as_secs();
+        assert!((60..=90).contains(&after), "{bytes} every {every}: {after}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pace_of_one_stream_is_its_own() {
+    let (stream, site) = connect(Speaks::Http2);
+    let mut raw = Raw::open(stream).await;
+    raw.send(&request(1, NONE, "POST", "/body")).await;
+    raw.send(&request(3, END_STREAM, "GET", "/wait")).await;
+    let start = Instant::now();
+    let told = raw.until(|frame| frame.stream == 1 && frame.kind == DATA);
+    assert!(
+        told.await
+            .last()
+            .unwrap()
+            .payload
+            .starts_with(b"the body broke off")
+    );
+    assert_eq!(start.elapsed().as_secs(), 30);
+    site.go.notify_one();
+    let told = raw.until(|frame| frame.stream == 3 && frame.kind == DATA);
+    assert_eq!(told.await.last().unwrap().payload, b"waited");
+}
+
+/// What nobody reads is not its sender's fault.
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_not_asked_for_has_all_the_time() {
+    let (mut stream, site) = connect(Speaks::Http1);
+    let head = b"POST /wait HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    send(&mut stream, head).await;
+    sleep(Duration::from_hours(1)).await;
+    site.go.notify_one();
+    answer(&mut stream, "waited").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -230,7 +309,7 @@ async fn http2_with_a_stream_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_goes_on_sending_after_the_answer_is_heard_out_for_five_seconds() {
+async fn who_goes_on_sending_after_the_answer_is_heard_out_for_six_seconds() {
     let (mut stream, site) = connect(Speaks::Http1);
     let head = b"POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n";
     send(&mut stream, head).await;
@@ -239,6 +318,6 @@ async fn who_goes_on_sending_after_the_answer_is_heard_out_for_five_seconds() {
     while stream.write_all(&[b'x'; 1024]).await.is_ok() {
         sleep(Duration::from_millis(100)).await;
     }
-    assert_eq!(start.elapsed().as_secs(), 5);
+    assert_eq!(start.elapsed().as_secs(), 6);
     assert_eq!(site.seen(), ["POST /refuse"]);
 }
