@@ -24,7 +24,18 @@ pub struct Gateway {
 impl Gateway {
     /// Starts one from the text that a user would write. Logs of all tests are kept, for [`logs`].
     pub fn start(toml: &str, clock: &Clock) -> Self {
-        Self::try_start(toml, clock).unwrap_or_else(|why| panic!("{why}\n{toml}"))
+        // One that has stopped in this process lets go of its file a moment later: its threads end by themselves.
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        loop {
+            match Self::try_start(toml, clock) {
+                Ok(gateway) => return gateway,
+                Err(why) if why.contains("in use by another process") => {
+                    assert!(std::time::Instant::now() < deadline, "{why}");
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(why) => panic!("{why}\n{toml}"),
+            }
+        }
     }
 
     /// The same, where it may refuse.
