@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use crate::token::{AccessToken, SessionId};
+use crate::token::{AccessToken, SessionCookie};
 
 pub mod cookie;
 #[cfg(test)]
@@ -17,7 +17,7 @@ pub enum Credential {
     /// `Authorization: Bearer` (RFC 6750 section 2.1).
     Bearer(AccessToken),
     /// The session cookie.
-    Session(SessionId),
+    Session(SessionCookie),
 }
 
 /// Why what was shown can't be used.
@@ -41,7 +41,7 @@ impl Credential {
         match (bearer(headers)?, cookie::session(headers, cookie)) {
             (None, None) => Ok(Self::Nothing),
             (Some(token), None) => Ok(Self::Bearer(AccessToken::new(token))),
-            (None, Some(id)) => Ok(Self::Session(id)),
+            (None, Some(cookie)) => Ok(Self::Session(cookie)),
             (Some(_), Some(_)) => Err(Error::Ambiguous),
         }
     }

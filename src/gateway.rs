@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::{HeaderMap, Request, Response};
 
 use crate::authorize::{Identity, authorize};
-use crate::credential::Credential;
+use crate::credential::{Credential, cookie};
 use crate::endpoint::Endpoints;
 use crate::forward::{Body, Forwarder};
 use crate::inbound::Inbound;
@@ -15,6 +15,7 @@ use crate::route::{self, Destination, Route, Table};
 use crate::session::{Activity, Sessions};
 use crate::target::Target;
 use crate::telemetry::{Access, AccessLog, Observed, RequestId};
+use crate::token::SessionCookie;
 use crate::verify::Verifier;
 
 /// What all workers share.
@@ -58,8 +59,16 @@ impl Gateway {
         let mut access = Access::begin(&self.shared.access_log, &head, peer, &id);
         let asker = Asker::of(&head, &id);
         let request = Request::from_parts(head, body);
-        let response = match self
-            .admit(peer, request, &id, &asker, access.as_deref_mut())
+        let mut shown = None;
+        let mut response = match self
+            .admit(
+                peer,
+                request,
+                &id,
+                &asker,
+                access.as_deref_mut(),
+                &mut shown,
+            )
             .await
         {
             Ok(response) => response,
@@ -70,10 +79,14 @@ impl Gateway {
                 self.shared.refusals.answer(&refusal, &asker)
             }
         };
+        if let Some(newer) = shown.and_then(|shown| self.shared.sessions.newer_cookie(&shown)) {
+            cookie::renew(response.headers_mut(), &self.shared.cookie, &newer.encode());
+        }
         Observed::watch(response, access)
     }
 
     /// The way of a request that is let through. Each stage is handed what the one before it made, so none can be left out.
+    /// `shown` is the session's cookie, which the response may have to replace.
     async fn admit(
         &self,
         peer: &Peer,
@@ -81,12 +94,14 @@ impl Gateway {
         id: &RequestId,
         asker: &Asker,
         mut access: Option<&mut Access>,
+        shown: &mut Option<SessionCookie>,
     ) -> Result<Response<Body>, Refusal> {
         let (head, body) = request.into_parts();
         let target = Target::read(&head, peer)?;
         let route = match self.shared.routes.find(&target)? {
             Destination::Upstream(route) => route,
             Destination::Own(path) => {
+                *shown = cookie::session(&head.headers, &self.shared.cookie);
                 return self
                     .own(path, target, peer, Request::from_parts(head, body))
                     .await;
@@ -95,7 +110,7 @@ impl Gateway {
         if let Some(access) = &mut access {
             access.route(&route.name);
         }
-        let identity = self.identify(&route, &head.headers, asker).await?;
+        let identity = self.identify(&route, &head.headers, asker, shown).await?;
         if let (Some(access), Some(identity)) = (&mut access, &identity) {
             access.subject(&identity.verified.subject);
         }
@@ -115,6 +130,7 @@ impl Gateway {
         route: &Route,
         headers: &HeaderMap,
         asker: &Asker,
+        shown: &mut Option<SessionCookie>,
     ) -> Result<Option<Identity>, Refusal> {
         if route.access == route::Access::Public {
             return Ok(None);
@@ -124,7 +140,8 @@ impl Gateway {
             Credential::Bearer(token) => (token, None),
             Credential::Session(cookie) => {
                 let activity = activity(route, asker);
-                let live = self.shared.sessions.open(&cookie, activity).await?;
+                let cookie = shown.insert(cookie);
+                let live = self.shared.sessions.open(cookie, activity).await?;
                 (live.access_token.clone(), Some(live))
             }
         };

@@ -24,6 +24,8 @@ const SALT: &[u8] = b"tidegate seal v1";
 pub enum Purpose {
     /// A session record in a store.
     Session,
+    /// A session in its cookie, where there is no store.
+    Cookie,
     /// A token that is owed to an identity provider's revocation endpoint, in a store.
     Owed,
     /// The login in flight, in its cookie.
@@ -39,6 +41,7 @@ impl Purpose {
     const fn label(self) -> &'static [u8] {
         match self {
             Self::Session => b"session",
+            Self::Cookie => b"cookie",
             Self::Owed => b"owed",
             Self::Login => b"login",
             Self::State => b"state",
@@ -159,6 +162,7 @@ impl<'a> Sealed<'a> {
 struct Key {
     id: [u8; KEY_ID_LEN],
     session: RandomizedNonceKey,
+    cookie: RandomizedNonceKey,
     owed: RandomizedNonceKey,
     login: RandomizedNonceKey,
     state: RandomizedNonceKey,
@@ -178,6 +182,7 @@ impl Key {
         Ok(Self {
             id: *expand(&prk, b"id", b"")?,
             session: purpose(Purpose::Session)?,
+            cookie: purpose(Purpose::Cookie)?,
             owed: purpose(Purpose::Owed)?,
             login: purpose(Purpose::Login)?,
             state: purpose(Purpose::State)?,
@@ -188,6 +193,7 @@ impl Key {
     const fn of(&self, purpose: Purpose) -> &RandomizedNonceKey {
         match purpose {
             Purpose::Session => &self.session,
+            Purpose::Cookie => &self.cookie,
             Purpose::Owed => &self.owed,
             Purpose::Login => &self.login,
             Purpose::State => &self.state,

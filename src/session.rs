@@ -19,12 +19,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::issuer::Issuer;
 use crate::seal::Keyring;
 use crate::telemetry::Metrics;
-use crate::token::{AccessToken, Grant, IdToken, SessionHash, SessionId};
+use crate::token::{AccessToken, Grant, IdToken, SessionCookie, SessionHash};
 use crate::verify::{IdClaims, Rendered, Verifier};
 
 mod answer;
 mod begin;
 mod chores;
+mod cookie;
 mod end;
 mod entry;
 mod keep;
@@ -42,6 +43,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use cookie::Shown;
 use entry::{ByFirstBytes, Entry};
 use provider::Provider;
 use refresh::Wish;
@@ -80,6 +82,9 @@ pub struct Settings {
     pub cache_ttl: Duration,
     /// What becomes of requests while such a store can't be asked.
     pub on_store_error: OnStoreError,
+    /// How long the cookie may be where it holds the session itself ([`StoreSettings::Cookie`]), in bytes; `None` where it
+    /// is the session's id.
+    pub cookie_room: Option<usize>,
     /// Which tokens are revoked at the provider when a session ends.
     pub revoke_refresh_token: bool,
     /// See [`Settings::revoke_refresh_token`].
@@ -109,6 +114,8 @@ pub enum StoreSettings {
     },
     /// In Redis or Valkey, for many nodes.
     Redis(RedisSettings),
+    /// Sealed in the browser's cookie, and in memory what is more. [`Settings::cookie_room`] must be set.
+    Cookie,
 }
 
 /// Whether a request counts as the person's activity.
@@ -195,7 +202,7 @@ pub struct Login {
     pub address: IpAddr,
     /// The session that the browser held before: it ends, so that nobody who planted or knows its cookie gains by the
     /// login.
-    pub replaces: Option<SessionId>,
+    pub replaces: Option<SessionCookie>,
 }
 
 /// Why a session ended.
@@ -261,6 +268,22 @@ pub struct StoreError {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// Why a login begins no session.
+#[derive(Debug, thiserror::Error)]
+pub enum Unbegun {
+    /// The store can't keep it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The provider's refresh token is too long to be kept in a cookie.
+    #[error("the session needs {bytes} bytes in its cookie, which has room for {room}")]
+    TooLong {
+        /// How many it needs.
+        bytes: usize,
+        /// How many there are.
+        room: usize,
+    },
+}
+
 /// What the provider said of one revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Revocation {
@@ -317,6 +340,8 @@ pub struct Sessions {
     /// Where other processes share the store.
     shared: Option<Shared>,
     loads: Semaphore,
+    /// Held by who makes a session from its cookie.
+    winning_back: tokio::sync::Mutex<()>,
     debts: Debts,
     /// This process, in the marks that it leaves.
     owner: u64,
@@ -350,6 +375,9 @@ impl Sessions {
             StoreSettings::Memory => {
                 Timed::over(Arc::new(Memory::default()), tools.metrics.store("memory"))
             }
+            StoreSettings::Cookie => {
+                Timed::over(Arc::new(Memory::default()), tools.metrics.store("cookie"))
+            }
             StoreSettings::Disk { path } => {
                 let disk = Disk::open(path, tools.background.clone(), &tools.clock)?;
                 Timed::over(Arc::new(disk), tools.metrics.store("disk"))
@@ -380,6 +408,7 @@ impl Sessions {
             shared: store.shared(),
             store,
             loads: Semaphore::new(LOADS_AT_ONCE),
+            winning_back: tokio::sync::Mutex::default(),
             debts: Debts::default(),
             owner: random_owner(),
             background: tools.background,
@@ -396,26 +425,29 @@ impl Sessions {
     /// See [`Error`].
     pub async fn open(
         self: &Arc<Self>,
-        id: &SessionId,
+        cookie: &SessionCookie,
         activity: Activity,
     ) -> Result<Arc<Live>, Error> {
-        let hash = id.hash();
-        if let Some(live) = self.open_at_once(&hash, activity) {
+        let shown = self.shown(cookie)?;
+        if let Some(live) = self.open_at_once(&shown, activity) {
             return Ok(live);
         }
-        self.count_load(&hash);
-        let entry = self.find(hash).await?;
+        self.count_load(&shown.hash);
+        let entry = self.entry(shown).await?;
         self.renewed(&entry, Wish::Fresh(activity)).await
     }
 
     /// The way of nearly all requests: one look-up, no lock, no allocation, no wait.
-    fn open_at_once(self: &Arc<Self>, hash: &SessionHash, activity: Activity) -> Option<Arc<Live>> {
+    fn open_at_once(self: &Arc<Self>, shown: &Shown, activity: Activity) -> Option<Arc<Live>> {
         let now = self.clock.now();
-        let entry = self.hot.get(hash)?;
+        let entry = self.hot.get(&shown.hash)?;
         if !self.vouches_for(&entry, now) {
             return None;
         }
         let live = entry.fresh(now, self.settings.idle_timeout)?;
+        if shown.is_ahead_of(live.generation) {
+            return None;
+        }
         self.look_ahead(&entry, now);
         if activity != Activity::Watches {
             self.note_activity(&entry, now);
@@ -436,8 +468,8 @@ impl Sessions {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn standing(self: &Arc<Self>, id: &SessionId) -> Result<Standing, Error> {
-        let entry = self.find(id.hash()).await?;
+    pub async fn standing(self: &Arc<Self>, cookie: &SessionCookie) -> Result<Standing, Error> {
+        let entry = self.entry(self.shown(cookie)?).await?;
         if let Some(reason) = self.ended(&entry, &entry.state()) {
             return Err(Error::Ended(reason));
         }
@@ -453,16 +485,16 @@ impl Sessions {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn swap_now(self: &Arc<Self>, id: &SessionId) -> Result<Arc<Live>, Error> {
-        let entry = self.find(id.hash()).await?;
+    pub async fn swap_now(self: &Arc<Self>, cookie: &SessionCookie) -> Result<Arc<Live>, Error> {
+        let entry = self.entry(self.shown(cookie)?).await?;
         self.renewed(&entry, Wish::Next).await
     }
 
     /// Begins a session under a fresh id; durable when this returns. The one that it replaces has ended by then.
     ///
     /// # Errors
-    /// When the store can't keep it; the tokens are then owed to the provider's revocation endpoint.
-    pub async fn begin(self: &Arc<Self>, login: Login) -> Result<SessionId, StoreError> {
+    /// See [`Unbegun`]; the tokens are then owed to the provider's revocation endpoint.
+    pub async fn begin(self: &Arc<Self>, login: Login) -> Result<SessionCookie, Unbegun> {
         let sessions = Arc::clone(self);
         let beginning = async move { sessions.begin_whole(login).await };
         let begun = self.work.spawn_on(beginning, &self.background).await;
@@ -476,11 +508,14 @@ impl Sessions {
     /// When the store can't keep the tombstone. The session has ended all the same, and the store is tried again.
     pub async fn end(
         self: &Arc<Self>,
-        id: &SessionId,
+        cookie: &SessionCookie,
         reason: EndReason,
     ) -> Result<Option<Ended>, StoreError> {
-        let hash = id.hash();
-        let entry = match self.find(hash).await {
+        let Ok(shown) = self.shown(cookie) else {
+            return Ok(None);
+        };
+        let hash = shown.hash;
+        let entry = match self.entry(shown).await {
             Ok(entry) => entry,
             // What is in memory ends at once, and the store is told when it can be.
             Err(Error::Store(error)) => self.hot.get(&hash).map(|e| Arc::clone(&e)).ok_or(error)?,

@@ -115,6 +115,47 @@ impl SessionId {
     }
 }
 
+/// What the session cookie's value is. In the browser's hands either is just text.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SessionCookie {
+    /// What names the session in a store.
+    Id(SessionId),
+    /// The session itself, sealed (`session.store = "cookie"`): the text behind [`SessionCookie::SEALED`].
+    Sealed(Arc<str>),
+}
+
+impl fmt::Debug for SessionCookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionCookie(..)")
+    }
+}
+
+impl SessionCookie {
+    /// What tells a sealed session from an id.
+    const SEALED: &str = "s.";
+
+    /// The longest value that a browser may show: what it keeps of one cookie, its name included.
+    pub const LONGEST: usize = 4096;
+
+    /// From a cookie's value; whether a sealed one opens is another question.
+    pub fn parse(text: &str) -> Option<Self> {
+        let Some(sealed) = text.strip_prefix(Self::SEALED) else {
+            return SessionId::parse(text).map(Self::Id);
+        };
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let fits = text.len() <= Self::LONGEST && sealed.bytes().all(letter);
+        fits.then(|| Self::Sealed(sealed.into()))
+    }
+
+    /// The cookie's value.
+    pub fn encode(&self) -> String {
+        match self {
+            Self::Id(id) => id.encode(),
+            Self::Sealed(text) => format!("{}{text}", Self::SEALED),
+        }
+    }
+}
+
 /// SHA-256 of a [`SessionId`]: the store's key. It does not lead back to the cookie, so it may be stored and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -12,6 +12,7 @@ use super::value::{
     duration, flag, is_loopback, list, number, path, possibly_empty_list, some_duration, spoken,
     text, url, word,
 };
+use crate::credential;
 use crate::session::{OnStoreError, Settings, StoreSettings};
 
 /// Swaps at once per provider.
@@ -65,11 +66,13 @@ enum Store {
     Memory,
     Disk,
     Redis,
+    Cookie,
 }
 
 /// What the session room is told.
 pub(super) fn settings(session: &Session, logout: &Logout) -> Settings {
     let (times, shared) = (&session.times, &session.shared);
+    let in_cookie = matches!(session.store, StoreSettings::Cookie);
     Settings {
         idle_timeout: times.idle,
         absolute_timeout: times.absolute,
@@ -81,6 +84,7 @@ pub(super) fn settings(session: &Session, logout: &Logout) -> Settings {
         swap_wait: SWAP_WAIT,
         cache_ttl: shared.cache_ttl,
         on_store_error: shared.on_error,
+        cookie_room: in_cookie.then(|| credential::cookie::room(&session.cookie)),
         revoke_refresh_token: logout.revoke.contains(&Token::Refresh),
         revoke_access_token: logout.revoke.contains(&Token::Access),
         revoke_retry_for: logout.revoke_retry_for,
@@ -97,8 +101,9 @@ pub(super) fn session(
         ("memory", Store::Memory),
         ("disk", Store::Disk),
         ("redis", Store::Redis),
+        ("cookie", Store::Cookie),
     ];
-    let kind = section.or("store", Store::Disk, word(STORES, &["cookie"]));
+    let kind = section.or("store", Store::Disk, word(STORES, &[]));
     let times = times(&mut section);
     let cookie = cookie(section.section("cookie"));
     let keys = section.field("encryption_keys");
@@ -115,12 +120,14 @@ pub(super) fn session(
     let disk = disk.unwrap_or_else(|| state_dir.join("sessions.redb"));
     let made = match kind {
         Store::Memory | Store::Redis => EncryptionKeys::OfThisRun,
+        Store::Cookie => EncryptionKeys::KeptIn(state_dir.join("session.key")),
         Store::Disk => EncryptionKeys::KeptIn(disk.with_file_name("session.key")),
     };
     Some(Session {
         encryption_keys: keys.map_or(made, EncryptionKeys::Given),
         store: match kind {
             Store::Memory => StoreSettings::Memory,
+            Store::Cookie => StoreSettings::Cookie,
             Store::Disk => StoreSettings::Disk { path: disk },
             Store::Redis => StoreSettings::Redis(redis.settings?),
         },
@@ -225,7 +232,7 @@ fn stores_of(mut section: Section<'_>, kind: Store) -> (Option<PathBuf>, Redis) 
     disk.finish();
     let chosen = match kind {
         Store::Redis => Chosen::Yes,
-        Store::Memory | Store::Disk => Chosen::No,
+        Store::Memory | Store::Disk | Store::Cookie => Chosen::No,
     };
     let redis = redis(section.section("redis"), chosen);
     section.finish();

@@ -32,6 +32,15 @@ impl Display for Summary<'_> {
     }
 }
 
+/// What `session.store = "cookie"` can't give.
+const IN_COOKIE: [&str; 5] = [
+    "- a restart forgets which sessions have ended: a cookie that was stolen before is then worth what its refresh token",
+    "  is worth at the provider, where a sign-out revokes it",
+    "- several nodes need sticky routing and the same encryption_keys",
+    "- ending sessions from elsewhere (back-channel logout, \"my sessions\", sign out everywhere) needs store disk or redis",
+    "- a refresh token of more than about 2.5 kB does not fit: who has one is not let in",
+];
+
 fn line(f: &mut Formatter<'_>, name: &str, rest: impl Display) -> fmt::Result {
     writeln!(f, "  {name:<10} {rest}")
 }
@@ -84,6 +93,7 @@ fn provider(f: &mut Formatter<'_>, idp: &Idp) -> fmt::Result {
 fn sessions(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
     let store = match &config.store {
         StoreSettings::Memory => "in memory, gone at a restart".to_owned(),
+        StoreSettings::Cookie => "in the browser's cookie".to_owned(),
         StoreSettings::Disk { path } => format!("in {}", path.display()),
         StoreSettings::Redis(redis) => format!("in {}", redis.summary()),
     };
@@ -97,7 +107,11 @@ fn sessions(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         f,
         "sessions",
         format_args!("{store}{key}: {idle} idle, {absolute} at most"),
-    )
+    )?;
+    if matches!(config.store, StoreSettings::Cookie) {
+        IN_COOKIE.iter().try_for_each(|limit| line(f, "", limit))?;
+    }
+    Ok(())
 }
 
 fn upstreams(f: &mut Formatter<'_>, upstreams: &[Upstream]) -> fmt::Result {

@@ -361,3 +361,32 @@ token = "a-token-that-nobody-guesses"
         assert!(told.contains(line), "{line}\nnot in\n{told}");
     }
 }
+
+#[test]
+fn sessions_in_the_cookie_are_told_with_their_limits() {
+    let text = format!("{SMALL}[session]\nstore = \"cookie\"\n");
+    let checked = parse(&text).unwrap();
+    assert!(checked.warnings.is_empty(), "a choice is no mistake");
+    let config = checked.config;
+    assert!(matches!(config.store, StoreSettings::Cookie));
+    assert!(
+        matches!(&config.encryption_keys, EncryptionKeys::KeptIn(path) if path == Path::new("state/session.key"))
+    );
+    let long = format!("{text}cookie = {{ name = \"__Host-a-rather-long-name\" }}\n");
+    let (room, less) = (
+        config.session.cookie_room,
+        accept(&long).session.cookie_room,
+    );
+    assert!(room.is_some_and(|room| room < 4096) && less < room);
+    assert_eq!(accept(SMALL).session.cookie_room, None);
+    let told = config.summary().to_string();
+    for line in [
+        "sessions   in the browser's cookie, sealed with state/session.key: 30m idle, 12h at most\n",
+        "a restart forgets which sessions have ended",
+        "sticky routing",
+        "back-channel logout",
+    ] {
+        assert!(told.contains(line), "{line}\nnot in\n{told}");
+    }
+    assert!(!accept(SMALL).summary().to_string().contains("sticky"));
+}

@@ -26,7 +26,7 @@ fn shown(list: &[(&str, &str)]) -> Result<String, Error> {
     Credential::read(&headers(list), NAME).map(|credential| match credential {
         Credential::Nothing => "nothing".to_owned(),
         Credential::Bearer(token) => format!("bearer {}", token.expose()),
-        Credential::Session(id) => format!("session {}", id.encode()),
+        Credential::Session(cookie) => format!("session {}", cookie.encode()),
     })
 }
 

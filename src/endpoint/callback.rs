@@ -15,9 +15,9 @@ use super::start::Plan;
 use crate::credential::cookie;
 use crate::issuer::{self, Issuer, Salvage};
 use crate::refusal::Refusal;
-use crate::session::{self, Login};
+use crate::session::{self, Login, Unbegun};
 use crate::telemetry::metrics::LoginOutcome;
-use crate::token::Grant;
+use crate::token::{Grant, SessionCookie};
 use crate::verify::{self, Expected, IdClaims};
 
 /// How often a sign-in is begun anew, in a row, because its cookie did not come back.
@@ -38,6 +38,8 @@ enum Failure {
     Identity,
     /// The access token would be refused on every request.
     AccessToken,
+    /// The session does not fit into its cookie.
+    TooLong,
 }
 
 impl Endpoints {
@@ -272,10 +274,19 @@ impl Endpoints {
             replaces: held,
         };
         let subject = Arc::clone(&login.id_claims.subject);
-        let id = self.sessions.begin(login).await;
-        let id = id.map_err(|error| Refusal::Session(session::Error::Store(error)))?;
+        let begun = match self.sessions.begin(login).await {
+            Ok(begun) => begun,
+            Err(Unbegun::Store(error)) => {
+                return Err(Refusal::Session(session::Error::Store(error)));
+            }
+            Err(error @ Unbegun::TooLong { .. }) => {
+                tracing::error!(idp = %name, %error,
+                    "a sign-in was refused: the provider's refresh token does not fit into a cookie; choose another session.store");
+                return Ok(self.failed(ask, Failure::TooLong, rd));
+            }
+        };
         tracing::info!(idp = %name, %subject, "signed in");
-        let session = cookie::set(&self.settings.cookie, &id.encode());
+        let session = cookie::set(&self.settings.cookie, &begun.encode());
         let response = with_cookies(see_other(&rd.location()), [session]);
         Ok(ended_as(LoginOutcome::SignedIn, response))
     }
@@ -324,15 +335,15 @@ impl Endpoints {
         }
     }
 
-    /// Whether the session behind `id` is live and this person's; and if so, whether it is of the same session at the
+    /// Whether the session behind `cookie` is live and this person's; and if so, whether it is of the same session at the
     /// provider, whose tokens must then not be revoked: some (Keycloak) would end the other's too.
     async fn same_person(
         &self,
-        id: &crate::token::SessionId,
+        cookie: &SessionCookie,
         idp: &str,
         claims: &IdClaims,
     ) -> Option<SameSession> {
-        let live = self.sessions.standing(id).await.ok()?.live;
+        let live = self.sessions.standing(cookie).await.ok()?.live;
         if *live.idp != *idp || live.subject != claims.subject {
             return None;
         }
@@ -407,6 +418,7 @@ impl Failure {
             Self::Code => LoginOutcome::CodeRefused,
             Self::Identity => LoginOutcome::BadIdToken,
             Self::AccessToken => LoginOutcome::BadAccessToken,
+            Self::TooLong => LoginOutcome::StoreFailed,
         }
     }
 
@@ -414,7 +426,9 @@ impl Failure {
         match self {
             Self::Declined => StatusCode::FORBIDDEN,
             Self::Answer | Self::Code => StatusCode::BAD_REQUEST,
-            Self::Provider | Self::Identity | Self::AccessToken => StatusCode::BAD_GATEWAY,
+            Self::Provider | Self::Identity | Self::AccessToken | Self::TooLong => {
+                StatusCode::BAD_GATEWAY
+            }
         }
     }
 
@@ -427,6 +441,10 @@ impl Failure {
             }
             Self::Code => "The sign-in took too long, or was used already.",
             Self::Identity => "What the sign-in service said about you could not be verified.",
+            Self::TooLong => {
+                "You are signed in at the sign-in service, but what it issues does not fit into a cookie, where this gateway \
+                 is configured to keep sessions. Whoever runs it finds the reason in its log."
+            }
             Self::AccessToken => {
                 "You are signed in at the sign-in service, but the gateway is not configured to accept what it \
                  issues. Whoever runs this gateway finds the reason in its log."

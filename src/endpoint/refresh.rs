@@ -14,8 +14,8 @@ impl Endpoints {
         if ask.sender() == Sender::Foreign {
             return Err(Refusal::CrossSite);
         }
-        let id = self.session_id(ask)?;
-        self.sessions.swap_now(&id).await?;
-        self.standing(&id).await
+        let cookie = self.session_cookie(ask)?;
+        self.sessions.swap_now(&cookie).await?;
+        self.standing(&cookie).await
     }
 }

@@ -13,26 +13,29 @@ use crate::credential::Credential;
 use crate::refusal::Refusal;
 use crate::route::Access;
 use crate::session::Live;
-use crate::token::SessionId;
+use crate::token::SessionCookie;
 
 impl Endpoints {
     pub(super) async fn session(&self, ask: &Ask) -> Result<Response<String>, Refusal> {
-        let id = self.session_id(ask)?;
-        self.standing(&id).await
+        let cookie = self.session_cookie(ask)?;
+        self.standing(&cookie).await
     }
 
     /// The session that is asked about. There is no redirect where there is none: the answer is for a program.
-    pub(super) fn session_id(&self, ask: &Ask) -> Result<SessionId, Refusal> {
+    pub(super) fn session_cookie(&self, ask: &Ask) -> Result<SessionCookie, Refusal> {
         match Credential::read(&ask.headers, &self.settings.cookie)? {
-            Credential::Session(id) => Ok(id),
+            Credential::Session(cookie) => Ok(cookie),
             Credential::Nothing | Credential::Bearer(_) => {
                 Err(authorize::Error::NoCredential(Access::Any).into())
             }
         }
     }
 
-    pub(super) async fn standing(&self, id: &SessionId) -> Result<Response<String>, Refusal> {
-        let standing = self.sessions.standing(id).await?;
+    pub(super) async fn standing(
+        &self,
+        cookie: &SessionCookie,
+    ) -> Result<Response<String>, Refusal> {
+        let standing = self.sessions.standing(cookie).await?;
         let now = self.clock.now();
         let left = |end: crate::clock::Timestamp| end.since(now).as_secs();
         let live: &Arc<Live> = &standing.live;

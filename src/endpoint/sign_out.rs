@@ -18,7 +18,7 @@ use crate::issuer::{self, EndSession, Issuer};
 use crate::refusal::Refusal;
 use crate::seal::Purpose;
 use crate::session::{self, EndReason, Ended};
-use crate::token::SessionId;
+use crate::token::SessionCookie;
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 /// Binds a form's token to its use.
@@ -86,11 +86,11 @@ impl Endpoints {
     }
 
     /// Whether the person wants it, rather than another site (logout CSRF).
-    fn is_meant(&self, ask: &Ask, id: &SessionId) -> bool {
+    fn is_meant(&self, ask: &Ask, cookie: &SessionCookie) -> bool {
         match ask.sender() {
             Sender::Own => true,
             Sender::Foreign => false,
-            Sender::Unknown => ask.has_csrf_header() || self.is_form_token(ask, id),
+            Sender::Unknown => ask.has_csrf_header() || self.is_form_token(ask, cookie),
         }
     }
 
@@ -202,17 +202,25 @@ impl Endpoints {
     }
 
     /// Shows that a form is ours and this session's, where the browser says nothing about the sender.
-    fn form_token(&self, id: &SessionId) -> String {
-        let bound = [FORM, id.hash().as_bytes()].concat();
+    fn form_token(&self, cookie: &SessionCookie) -> String {
+        let bound = self.form_bound(cookie).unwrap_or_default();
         URL_SAFE_NO_PAD.encode(self.keys.seal(Purpose::SignedOut, &bound, b""))
     }
 
-    fn is_form_token(&self, ask: &Ask, id: &SessionId) -> bool {
-        let bound = [FORM, id.hash().as_bytes()].concat();
+    fn is_form_token(&self, ask: &Ask, cookie: &SessionCookie) -> bool {
+        let Some(bound) = self.form_bound(cookie) else {
+            return false;
+        };
         let token = ask.form.value("form").unwrap_or_default();
         URL_SAFE_NO_PAD
             .decode(token)
             .is_ok_and(|token| self.keys.open(Purpose::SignedOut, &bound, &token).is_ok())
+    }
+
+    /// The session rather than its cookie, which may be another one by the time that the form is sent.
+    fn form_bound(&self, cookie: &SessionCookie) -> Option<Vec<u8>> {
+        let session = self.sessions.hash(cookie)?;
+        Some([FORM, session.as_bytes()].concat())
     }
 }
 

@@ -24,8 +24,8 @@ impl Endpoints {
                 let verified = self.verifier.verify(&token).await?;
                 Ok(json(&told(&verified.claims, &verified)))
             }
-            Credential::Session(id) => {
-                let live = self.sessions.open(&id, Activity::Slides).await?;
+            Credential::Session(cookie) => {
+                let live = self.sessions.open(&cookie, Activity::Slides).await?;
                 let token = &live.access_token;
                 let verified = self.verifier.verify_until(token, live.grace).await;
                 let verified = verified.map_err(Refusal::SessionToken)?;

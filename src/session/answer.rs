@@ -33,6 +33,7 @@ impl Sessions {
     ) -> Progress {
         match self.absorb(entry, ask, grant) {
             Absorbed::Yes => {
+                self.warn_if_too_long(entry);
                 self.save(entry).await;
                 self.check(entry).await
             }
@@ -175,7 +176,7 @@ impl Sessions {
         }
         match error {
             issuer::Error::Refused { error } => {
-                let reason = if ask.doubt {
+                let reason = if ask.may_be_spent() {
                     EndReason::LostInFlight
                 } else {
                     EndReason::Refused

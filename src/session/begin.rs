@@ -7,16 +7,16 @@ use super::entry::Entry;
 use super::record::Record;
 use super::revoke::Owed;
 use super::store::Change;
-use super::{EndReason, Login, Sessions, StoreError};
+use super::{EndReason, Login, Sessions, Unbegun};
 use crate::telemetry::metrics::RevocationSource;
-use crate::token::SessionId;
+use crate::token::{SessionCookie, SessionId};
 
 impl Sessions {
     /// A session that is durable, and its predecessor's end.
     pub(super) async fn begin_whole(
         self: &Arc<Self>,
         mut login: Login,
-    ) -> Result<SessionId, StoreError> {
+    ) -> Result<SessionCookie, Unbegun> {
         let now = self.clock.now();
         let replaces = login.replaces.take();
         let (idp, grant) = (Arc::clone(&login.idp), login.grant.clone());
@@ -25,16 +25,23 @@ impl Sessions {
         let (subject, sid) = (Arc::clone(&record.subject), record.sid.clone());
         let id = SessionId::random();
         let hash = id.hash();
+        let cookie = match self.settings.cookie_room {
+            Some(room) => self.first_cookie(hash, &record, room),
+            None => Ok(SessionCookie::Id(id)),
+        };
         let row = record.row(&hash, &self.keys, now, self.settings.idle_timeout);
         let edition = self.edition(&hash);
-        if let Err(error) = self.store.write(Change::Create(hash, row)).await {
-            self.owe(Owed::all_of(
-                &idp,
-                grant,
-                &self.term(RevocationSource::SignIn),
-            ));
-            return Err(error);
-        }
+        let created = match cookie {
+            Ok(cookie) => {
+                let created = self.store.write(Change::Create(hash, row)).await;
+                created.map(|_| cookie).map_err(Unbegun::Store)
+            }
+            Err(error) => Err(error),
+        };
+        let cookie = created.inspect_err(|_| {
+            let term = self.term(RevocationSource::SignIn);
+            self.owe(Owed::all_of(&idp, grant, &term));
+        })?;
         let entry = Entry::new(hash, Box::new(record), false, now, now, &self.settings);
         self.confirmed(&entry, edition, now);
         // Whoever counted this person's sessions at the same moment may have found it in the store.
@@ -43,12 +50,13 @@ impl Sessions {
             self.replace(&old, &idp, sid.as_deref()).await;
         }
         self.hold_to_limit(&idp, &subject).await;
-        Ok(id)
+        Ok(cookie)
     }
 
     /// Ends the session that a login replaces.
-    async fn replace(self: &Arc<Self>, old: &SessionId, idp: &str, sid: Option<&str>) {
-        let Ok(old) = self.find(old.hash()).await else {
+    async fn replace(self: &Arc<Self>, old: &SessionCookie, idp: &str, sid: Option<&str>) {
+        let Ok(shown) = self.shown(old) else { return };
+        let Ok(old) = self.entry(shown).await else {
             return;
         };
         let same_there = old.state().record().is_some_and(|record| {

@@ -94,7 +94,7 @@ impl Ask {
     /// What it is counted as when it brought this.
     pub(super) fn outcome(&self, error: &issuer::Error) -> SwapOutcome {
         match error {
-            issuer::Error::Refused { .. } if self.doubt => SwapOutcome::LostInFlight,
+            issuer::Error::Refused { .. } if self.may_be_spent() => SwapOutcome::LostInFlight,
             issuer::Error::Refused { .. } => SwapOutcome::Refused,
             issuer::Error::Unusable { salvage, .. } if holds_a_token(salvage) => {
                 SwapOutcome::BadAnswer

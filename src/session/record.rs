@@ -1,6 +1,6 @@
 //! What is known of a session: the record that a store keeps sealed, and how a token endpoint's answer changes it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::cookie::Ticket;
 use super::end::Tokens;
 use super::entry::Trouble;
 use super::store::{Index, Row};
@@ -150,6 +151,44 @@ impl Record {
         };
         record.take(grant, now, refresh_every);
         record
+    }
+
+    /// What a cookie knows of a session. It has no access token: nothing is served before a swap brings one.
+    pub(super) fn won_back(ticket: Ticket) -> Self {
+        let mut claims = Map::new();
+        if let Some(sid) = &ticket.sid {
+            claims.insert("sid".to_owned(), Value::from(&**sid));
+        }
+        Self {
+            idp: ticket.idp,
+            subject: ticket.subject,
+            sid: ticket.sid,
+            claims: Arc::new(claims),
+            access_token: AccessToken::new(""),
+            access_expires: Timestamp::default(),
+            obtained: Timestamp::default(),
+            life: None,
+            refresh_token: ticket.refresh_token,
+            refresh_expires: ticket.refresh_expires,
+            id_token: None,
+            unchecked: None,
+            created: ticket.created,
+            authenticated: ticket.authenticated,
+            absolute_deadline: ticket.absolute_deadline,
+            user_agent: String::new(),
+            address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            generation: ticket.generation,
+            fence: ticket.generation,
+            phase: Phase::Active,
+            trouble: Trouble::None,
+            retry_at: Timestamp::default(),
+            other: Map::new(),
+        }
+    }
+
+    /// Whether it came out of a cookie and was not swapped since: its refresh token may be spent.
+    pub(super) fn is_untried(&self) -> bool {
+        self.access_token.expose().is_empty()
     }
 
     /// Begins the next swap: a new fencing number, and the mark that it is under way.

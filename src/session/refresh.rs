@@ -36,6 +36,15 @@ pub(super) struct Ask {
     pub(super) generation: u64,
     /// The outcome of the one before was unknown: a refusal now means that its answer was lost.
     pub(super) doubt: bool,
+    /// The token is out of a cookie, and a later one may have been lost on the way to the browser: the same.
+    untried: bool,
+}
+
+impl Ask {
+    /// Whether a refusal means that an answer was lost, rather than that the provider ended the session.
+    pub(super) const fn may_be_spent(&self) -> bool {
+        self.doubt || self.untried
+    }
 }
 
 /// What a caller wants of a session.
@@ -334,6 +343,7 @@ impl Sessions {
             fence: marked.fence,
             generation: marked.generation,
             doubt: state.in_doubt(),
+            untried: marked.is_untried(),
         };
         Some((ask, marked))
     }

@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod cookie;
 mod deadlines;
 mod end;
 mod errors;

@@ -348,10 +348,6 @@ fn sessions_have_times_that_go_together() {
         &and("[session]\nidle_timeout = true"),
         "must be a duration, not true or false",
     );
-    refused(
-        &and("[session]\nstore = \"cookie\""),
-        "is not supported by this version yet",
-    );
     for (number, limit) in [
         ("0", None),
         ("1", NonZeroUsize::new(1)),

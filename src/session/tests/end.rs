@@ -6,7 +6,7 @@ use super::house::*;
 use super::idp::*;
 use crate::issuer::Salvage;
 use crate::session::{Activity, EndReason, Error, Revocation, Settings};
-use crate::token::{RefreshToken, SessionId};
+use crate::token::RefreshToken;
 
 #[tokio::test]
 async fn a_sign_out_revokes_both_tokens_and_says_so() {
@@ -57,7 +57,7 @@ async fn what_the_configuration_does_not_ask_for_is_not_revoked() {
 #[tokio::test]
 async fn nobody_is_served_by_an_id_that_never_was() {
     let house = House::new().await;
-    let id = SessionId::random();
+    let id = stranger();
     assert!(matches!(house.open(&id).await, Err(Error::Unknown)));
     assert!(
         house

@@ -13,6 +13,7 @@ use super::idp::Idp;
 use crate::clock::{Clock, Timestamp};
 use crate::issuer::{self, ClientAuth, Issuer};
 use crate::seal::Keyring;
+use crate::session::cookie::Ticket;
 use crate::session::store::disk::Disk;
 use crate::session::store::memory::Memory;
 use crate::session::store::{
@@ -22,7 +23,7 @@ use crate::session::{
     Activity, EndReason, Error, Live, Login, OnStoreError, Sessions, Settings, StoreError, Tools,
 };
 use crate::telemetry::Metrics;
-use crate::token::{Grant, SessionHash, SessionId};
+use crate::token::{Grant, SessionCookie, SessionHash};
 use crate::verify::{self, IdClaims, Verifier};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
@@ -42,9 +43,18 @@ pub(super) fn settings() -> Settings {
         swap_wait: 10 * SECOND,
         cache_ttl: 5 * SECOND,
         on_store_error: OnStoreError::Deny,
+        cookie_room: None,
         revoke_refresh_token: true,
         revoke_access_token: true,
         revoke_retry_for: 10 * MINUTE,
+    }
+}
+
+/// With `session.store = "cookie"`.
+pub(super) fn in_cookie() -> Settings {
+    Settings {
+        cookie_room: Some(4000),
+        ..settings()
     }
 }
 
@@ -75,6 +85,17 @@ impl House {
 
     pub(super) async fn on_disk(path: &Path) -> Self {
         Self::over(settings(), disk(path)).await
+    }
+
+    /// The session is in the cookie.
+    pub(super) async fn in_cookie() -> Self {
+        Self::with(in_cookie()).await
+    }
+
+    /// Another process that knows nothing but the keys.
+    pub(super) fn forgetful(&self, keys: &[Vec<u8>]) -> Self {
+        let (idp, clock) = (Arc::clone(&self.idp), self.clock.clone());
+        Self::of(idp, clock, in_cookie(), Arc::new(Memory::default()), keys)
     }
 
     /// Over this store, with these encryption keys.
@@ -151,15 +172,15 @@ impl House {
         }
     }
 
-    pub(super) async fn login(&self) -> SessionId {
+    pub(super) async fn login(&self) -> SessionCookie {
         self.login_as(Some("sid-1"), None).await
     }
 
     pub(super) async fn login_as(
         &self,
         sid: Option<&str>,
-        replaces: Option<SessionId>,
-    ) -> SessionId {
+        replaces: Option<SessionCookie>,
+    ) -> SessionCookie {
         let login = self.a_login(self.idp.login(sid), sid, replaces);
         self.sessions.begin(login).await.unwrap()
     }
@@ -168,7 +189,7 @@ impl House {
         &self,
         grant: Grant,
         sid: Option<&str>,
-        replaces: Option<SessionId>,
+        replaces: Option<SessionCookie>,
     ) -> Login {
         Login {
             idp: "main".into(),
@@ -186,22 +207,22 @@ impl House {
     }
 
     /// A request of somebody at work.
-    pub(super) async fn open(&self, id: &SessionId) -> Result<Arc<Live>, Error> {
+    pub(super) async fn open(&self, id: &SessionCookie) -> Result<Arc<Live>, Error> {
         self.sessions.open(id, Activity::Slides).await
     }
 
     /// A page load.
-    pub(super) async fn navigate(&self, id: &SessionId) -> Result<Arc<Live>, Error> {
+    pub(super) async fn navigate(&self, id: &SessionCookie) -> Result<Arc<Live>, Error> {
         self.sessions.open(id, Activity::Navigates).await
     }
 
     /// A request that polls.
-    pub(super) async fn watch(&self, id: &SessionId) -> Result<Arc<Live>, Error> {
+    pub(super) async fn watch(&self, id: &SessionCookie) -> Result<Arc<Live>, Error> {
         self.sessions.open(id, Activity::Watches).await
     }
 
     /// How a session ended; panics where it has not.
-    pub(super) async fn end_of(&self, id: &SessionId) -> EndReason {
+    pub(super) async fn end_of(&self, id: &SessionCookie) -> EndReason {
         match self.open(id).await {
             Err(Error::Ended(reason)) => reason,
             other => panic!("not ended: {other:?}"),
@@ -226,6 +247,22 @@ impl House {
             self.sessions.debts.len() == 0
         })
         .await;
+    }
+}
+
+/// A cookie that stands for nothing.
+pub(super) fn stranger() -> SessionCookie {
+    SessionCookie::Id(crate::token::SessionId::random())
+}
+
+/// The store's key.
+pub(super) fn id_hash(cookie: &SessionCookie) -> SessionHash {
+    match cookie {
+        SessionCookie::Id(id) => id.hash(),
+        SessionCookie::Sealed(text) => {
+            let keys = Keyring::new(&[vec![1; 32]]).unwrap();
+            Ticket::open(text, &keys).unwrap().hash()
+        }
     }
 }
 
@@ -314,8 +351,8 @@ impl Faulty {
     }
 
     /// What the store itself has.
-    pub(super) async fn inner_row(&self, id: &SessionId) -> Option<Row> {
-        let found = self.inner.load(id.hash()).await.unwrap();
+    pub(super) async fn inner_row(&self, id: &SessionCookie) -> Option<Row> {
+        let found = self.inner.load(id_hash(id)).await.unwrap();
         found.map(|found| found.row)
     }
 
@@ -324,8 +361,8 @@ impl Faulty {
     }
 
     /// Tampers with the store.
-    pub(super) async fn put(&self, id: &SessionId, row: Row) {
-        let change = Change::Create(id.hash(), row);
+    pub(super) async fn put(&self, id: &SessionCookie, row: Row) {
+        let change = Change::Create(id_hash(id), row);
         self.inner.write(change).await.unwrap();
     }
 

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::house::*;
 use crate::session::{EndReason, Error, Settings};
-use crate::token::SessionId;
+use crate::token::SessionCookie;
 
 fn at_most(sessions: usize) -> Settings {
     Settings {
@@ -16,7 +16,7 @@ fn at_most(sessions: usize) -> Settings {
 }
 
 /// Logs in at a time of its own.
-async fn login(house: &House, sid: &str) -> SessionId {
+async fn login(house: &House, sid: &str) -> SessionCookie {
     house.clock.advance(SECOND);
     house.login_as(Some(sid), None).await
 }
@@ -122,7 +122,7 @@ async fn sessions_that_only_the_store_knows_count_too() {
     assert!(house.idp.was_revoked("refresh-token-1-of-1"));
 }
 
-async fn alive(house: &House, ids: &[SessionId]) -> usize {
+async fn alive(house: &House, ids: &[SessionCookie]) -> usize {
     let mut alive = 0;
     for id in ids {
         match house.open(id).await {

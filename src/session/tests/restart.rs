@@ -175,7 +175,7 @@ async fn the_file_holds_no_token_and_no_cookie() {
     }
 }
 
-fn base64_of(id: &crate::token::SessionId) -> Vec<u8> {
+fn base64_of(id: &crate::token::SessionCookie) -> Vec<u8> {
     use base64::Engine;
     let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     engine.decode(id.encode()).unwrap()
@@ -199,7 +199,7 @@ async fn an_old_key_still_opens_and_a_lost_one_opens_nothing() {
 #[tokio::test]
 async fn a_record_put_under_another_key_does_not_open() {
     let house = House::new().await;
-    let (mine, theirs) = (house.login().await, crate::token::SessionId::random());
+    let (mine, theirs) = (house.login().await, stranger());
     let row = house.store.inner_row(&mine).await.unwrap();
     house.store.put(&theirs, row).await;
     assert!(matches!(house.open(&theirs).await, Err(Error::Unknown)));

@@ -8,7 +8,7 @@ use crate::seal::{Keyring, Purpose};
 use crate::session::store::Store;
 use crate::session::store::memory::Memory;
 use crate::session::{EndReason, Error};
-use crate::token::SessionId;
+use crate::token::SessionCookie;
 
 /// The store as the next process finds it.
 type Legacy<'a> = &'a mut dyn FnMut() -> Arc<dyn Store>;
@@ -35,10 +35,10 @@ async fn on_disk() {
     .await;
 }
 
-async fn opens_with(house: &House, id: &SessionId, key: &[u8]) -> bool {
+async fn opens_with(house: &House, id: &SessionCookie, key: &[u8]) -> bool {
     let row = house.store.inner_row(id).await.unwrap();
     let keys = Keyring::new(&[key.to_vec()]).unwrap();
-    let opened = keys.open(Purpose::Session, id.hash().as_bytes(), &row.sealed);
+    let opened = keys.open(Purpose::Session, id_hash(id).as_bytes(), &row.sealed);
     opened.is_ok()
 }
 
