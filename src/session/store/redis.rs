@@ -23,9 +23,11 @@ mod desk;
 mod lanes;
 mod link;
 mod names;
+mod pulse;
 mod recent;
 mod rows;
 mod scripts;
+mod sentinel;
 mod server;
 mod servers;
 

@@ -1,6 +1,10 @@
 //! What every store must do, held against a model: a further store joins by a test of its own.
 
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::disk::Disk;
 use super::memory::Memory;
-use super::redis::tests::running::RedisServer;
+use super::redis::tests::running::{RedisCluster, RedisSentinels, RedisServer};
 use super::*;
 use crate::clock::Clock;
 
@@ -272,9 +276,34 @@ fn memory_and_disk_do_what_the_model_does() {
 fn redis_does_what_the_model_does() {
     let runtime = Runtime::new().unwrap();
     let server = RedisServer::with(&[]);
-    let store: Arc<dyn Store> = Arc::new(redis::tests::open(&server, 1, runtime.handle()));
-    try_all(96, &runtime, || {
-        server.ask(&["FLUSHALL"]);
+    let store = redis::tests::open(&server, 1, runtime.handle());
+    try_redis(96, &runtime, Arc::new(store), &[&server]);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn a_redis_cluster_does_what_the_model_does() {
+    let runtime = Runtime::new().unwrap();
+    let cluster = RedisCluster::start();
+    let store = redis::tests::open_cluster(&cluster, runtime.handle());
+    let servers: Vec<_> = cluster.nodes.iter().collect();
+    try_redis(48, &runtime, Arc::new(store), &servers);
+}
+
+#[test]
+#[ignore = "needs redis-server"]
+fn redis_with_sentinels_does_what_the_model_does() {
+    let runtime = Runtime::new().unwrap();
+    let all = RedisSentinels::start();
+    let store = redis::tests::open_sentinels(&all, runtime.handle());
+    try_redis(24, &runtime, Arc::new(store), &[&all.servers[0]]);
+}
+
+fn try_redis(cases: u32, runtime: &Runtime, store: Arc<dyn Store>, servers: &[&RedisServer]) {
+    try_all(cases, runtime, || {
+        for server in servers {
+            server.ask(&["FLUSHALL"]);
+        }
         vec![Subject {
             name: "redis",
             store: Arc::clone(&store),

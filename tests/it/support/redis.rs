@@ -80,8 +80,31 @@ impl RedisServer {
         Self::begin(arguments, Some(password.to_owned()))
     }
 
+    /// One that is reached over TLS too, at `port` instead, with a certificate for localhost in these files.
+    pub fn with_tls(cert: &Path, key: &Path) -> Self {
+        let port = free_port().to_string();
+        let (cert, key) = (cert.display().to_string(), key.display().to_string());
+        let mut server = Self::with(&[
+            "--tls-port",
+            &port,
+            "--tls-cert-file",
+            &cert,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            &cert,
+            "--tls-auth-clients",
+            "no",
+        ]);
+        server.port = port.parse().unwrap();
+        server
+    }
+
     fn begin(arguments: Vec<String>, password: Option<String>) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::begin_in(tempfile::tempdir().unwrap(), arguments, password)
+    }
+
+    fn begin_in(dir: tempfile::TempDir, arguments: Vec<String>, password: Option<String>) -> Self {
         let mut server = Self {
             process: None,
             arguments,
@@ -115,9 +138,16 @@ impl RedisServer {
     fn launch(&mut self) -> bool {
         let port = self.port.to_string();
         let dir = self.dir().display().to_string();
-        let process = Command::new("redis-server")
+        let sentinel = self.dir().join("sentinel.conf");
+        let mut command = Command::new("redis-server");
+        if sentinel.exists() {
+            command.arg(sentinel).arg("--sentinel");
+        } else {
+            command.args(["--save", ""]);
+        }
+        let process = command
             .args(["--port", &port, "--dir", &dir, "--logfile", "log"])
-            .args(["--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
+            .args(["--bind", "127.0.0.1", "--daemonize", "no"])
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -139,32 +169,18 @@ impl RedisServer {
     }
 
     fn answers(&self) -> bool {
-        // One that listens for TLS only is asked by nobody here.
-        if self
-            .arguments
-            .iter()
-            .any(|argument| argument == "--tls-port")
-        {
-            return TcpStream::connect(("127.0.0.1", self.tls_port())).is_ok();
-        }
-        let pong = self.try_ask(&[b"PING"]);
         // Another process's server may sit on the port.
-        pong.is_some_and(|pong| pong.text() == "PONG") && self.is_mine()
-    }
-
-    fn is_mine(&self) -> bool {
-        let info = self.ask(&["INFO", "server"]).text();
+        let Some(info) = self.try_ask(&[b"INFO", b"server"]) else {
+            return false;
+        };
+        let info = info.text();
         let process = self.process.as_ref().unwrap().id();
         info.contains(&format!("process_id:{process}\r"))
     }
 
-    fn tls_port(&self) -> u16 {
-        let at = self
-            .arguments
-            .iter()
-            .position(|a| a == "--tls-port")
-            .unwrap();
-        self.arguments[at + 1].parse().unwrap()
+    fn bus(&self) -> String {
+        let at = self.arguments.iter().position(|a| a == "--cluster-port");
+        self.arguments[at.unwrap() + 1].clone()
     }
 
     /// SIGKILL: as when the power goes.
@@ -229,6 +245,107 @@ impl RedisServer {
 impl Drop for RedisServer {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// A cluster of three masters.
+#[derive(Debug)]
+pub struct RedisCluster {
+    pub nodes: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    pub fn start() -> Self {
+        let nodes: Vec<_> = (0..3).map(|_| Self::node()).collect();
+        for (node, range) in
+            nodes
+                .iter()
+                .zip([("0", "5460"), ("5461", "10922"), ("10923", "16383")])
+        {
+            let (first, last) = range;
+            node.ask(&["CLUSTER", "ADDSLOTSRANGE", first, last]);
+        }
+        for node in nodes.iter().skip(1) {
+            let (port, bus) = (node.port.to_string(), node.bus());
+            nodes[0].ask(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+        }
+        let cluster = Self { nodes };
+        wait_for("the cluster", || cluster.is_whole());
+        cluster
+    }
+
+    fn node() -> RedisServer {
+        let bus = free_port().to_string();
+        RedisServer::with(&[
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "2000",
+            "--cluster-port",
+            &bus,
+        ])
+    }
+
+    fn is_whole(&self) -> bool {
+        self.nodes.iter().all(|node| {
+            let info = node.ask(&["CLUSTER", "INFO"]).text();
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        })
+    }
+}
+
+/// A master with a replica, and three sentinels that watch them under the name `mymaster`.
+#[derive(Debug)]
+pub struct RedisSentinels {
+    pub servers: Vec<RedisServer>,
+    pub sentinels: Vec<RedisServer>,
+}
+
+impl RedisSentinels {
+    pub fn start() -> Self {
+        let master = RedisServer::with(&[]);
+        let port = master.port.to_string();
+        let replica = RedisServer::with(&["--replicaof", "127.0.0.1", &port]);
+        wait_for("the replica", || {
+            let info = replica.ask(&["INFO", "replication"]).text();
+            info.contains("master_link_status:up")
+        });
+        let sentinels = (0..3).map(|_| Self::sentinel(&port)).collect();
+        let all = Self {
+            servers: vec![master, replica],
+            sentinels,
+        };
+        wait_for("the sentinels", || {
+            all.sentinels.iter().all(|sentinel| {
+                let master = sentinel.ask(&["SENTINEL", "MASTER", "mymaster"]).list();
+                let words: Vec<_> = master.iter().map(Reply::text).collect();
+                let field = |name: &str| {
+                    let at = words.iter().position(|word| word == name);
+                    at.map(|at| words[at + 1].clone()).unwrap_or_default()
+                };
+                field("num-slaves") == "1" && field("num-other-sentinels") == "2"
+            })
+        });
+        all
+    }
+
+    fn sentinel(master: &str) -> RedisServer {
+        let dir = tempfile::tempdir().unwrap();
+        let conf = format!(
+            "sentinel monitor mymaster 127.0.0.1 {master} 2\n\
+             sentinel down-after-milliseconds mymaster 1000\n\
+             sentinel failover-timeout mymaster 5000\n"
+        );
+        std::fs::write(dir.path().join("sentinel.conf"), conf).unwrap();
+        RedisServer::begin_in(dir, Vec::new(), None)
+    }
+}
+
+fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -6,26 +6,29 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::aio::{MultiplexedConnection, PubSubStream};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
 use redis::{Cmd, RedisError, Value};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::names::Names;
+use super::pulse::Pulse;
 use super::rows;
 use super::scripts::Call;
-use super::servers::{Connected, RedisSettings};
+use super::servers::{RedisAddress, RedisSettings};
 use super::{Owner, server};
 use crate::session::store::news::News;
 
 /// How often this process speaks to itself.
 const BEAT: Duration = Duration::from_millis(500);
-/// How long it may go without hearing itself.
-const SILENCE: Duration = Duration::from_millis(1500);
 /// The pause after the first failure to connect; it doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// See [`FIRST_PAUSE`].
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// How long one beat may take to be sent.
+const SENDING: Duration = Duration::from_secs(1);
 /// How long making the connections, and what is to be done before they are used, may take.
 const SET_UP: Duration = Duration::from_secs(10);
 
@@ -38,6 +41,15 @@ pub(super) enum Fault {
     /// No answer in time.
     #[error("no answer within {0:?}")]
     Slow(Duration),
+    /// No sentinel knows the master.
+    #[error("the sentinels know no master of that name")]
+    NoMaster,
+    /// They know another one now.
+    #[error("the sentinels name another master")]
+    Moved,
+    /// It takes no writes.
+    #[error("the server is a replica")]
+    Replica,
     /// This process does not hear itself.
     #[error("the server has gone silent")]
     Silent,
@@ -60,12 +72,34 @@ pub(super) enum Fault {
 pub(super) enum Line {
     /// To one server.
     One(MultiplexedConnection),
+    /// To a cluster, which finds its shards by itself.
+    Many(ClusterConnection),
 }
 
 impl Line {
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, RedisError> {
         match self {
             Self::One(one) => command.query_async(&mut one.clone()).await,
+            Self::Many(many) => command.query_async(&mut many.clone()).await,
+        }
+    }
+
+    /// Asks any server that takes writes.
+    async fn ask_any(&self, command: Cmd) -> Result<Value, RedisError> {
+        match self {
+            Self::One(_) => self.ask(&command).await,
+            Self::Many(many) => {
+                let any = RoutingInfo::SingleNode(SingleNodeRoutingInfo::RandomPrimary);
+                many.clone().route_command(command, any).await
+            }
+        }
+    }
+
+    /// Whether an error says that the line leads nowhere. A cluster's heals by itself.
+    fn is_cut_by(&self, error: &RedisError) -> bool {
+        match self {
+            Self::One(_) => server::is_another(error),
+            Self::Many(_) => false,
         }
     }
 }
@@ -98,6 +132,11 @@ impl Up {
         self.unless_gone(self.line.ask(command)).await
     }
 
+    /// Asks any server that takes writes.
+    pub(super) async fn ask_any(&self, command: Cmd) -> Result<Value, Fault> {
+        self.unless_gone(self.line.ask_any(command)).await
+    }
+
     /// Waits until the link has been up for so long.
     pub(super) async fn settled(&self, after: Duration) -> Result<(), Fault> {
         tokio::select! {
@@ -114,7 +153,10 @@ impl Up {
             answer = asking => answer,
             () = self.gone.cancelled() => return Err(Fault::Lost),
         };
-        if answer.as_ref().is_err_and(server::is_another) {
+        if answer
+            .as_ref()
+            .is_err_and(|error| self.line.is_cut_by(error))
+        {
             self.gone.cancel();
         }
         Ok(answer?)
@@ -163,12 +205,12 @@ impl Link {
     /// Keeps it up; never returns. What `prepare` does is done before anybody may use a new connection.
     pub(super) async fn keep<F: Future<Output = ()>>(&self, prepare: impl Fn(Up) -> F) {
         let (mut said, mut pause) = (String::new(), FIRST_PAUSE);
-        loop {
-            let why = match self.set_up(&prepare).await {
-                Ok((up, news)) => {
+        for attempt in 0.. {
+            let why = match self.set_up(attempt, &prepare).await {
+                Ok(set_up) => {
                     said.clear();
                     pause = FIRST_PAUSE;
-                    self.hold(up, news).await
+                    self.hold(set_up).await
                 }
                 Err(why) => why,
             };
@@ -183,85 +225,110 @@ impl Link {
 
     async fn set_up<F: Future<Output = ()>>(
         &self,
+        attempt: usize,
         prepare: &impl Fn(Up) -> F,
-    ) -> Result<(Up, PubSubStream), Fault> {
+    ) -> Result<SetUp, Fault> {
         let setting_up = async {
-            let Connected {
-                line,
-                mut listening,
-            } = self.settings.connect().await?;
+            let connected = self.settings.connect(attempt).await?;
+            let mut listening = connected.listening;
             listening.subscribe(self.names.news()).await?;
             listening.subscribe(self.names.beat(self.owner.0)).await?;
-            let mut news = listening.into_on_message();
-            let up = Up::new(line);
-            server::look_at(&up).await?;
-            self.beat_once(&up).await?;
-            self.hear(&mut news, Instant::now() + SILENCE).await?;
-            prepare(up.clone()).await;
-            Ok((up, news))
+            let mut set_up = SetUp {
+                up: Up::new(connected.line),
+                news: listening.into_on_message(),
+                master: connected.master,
+                pulse: Pulse::default(),
+            };
+            server::look_at(&set_up.up).await?;
+            self.first_beat(&mut set_up).await?;
+            prepare(set_up.up.clone()).await;
+            Ok(set_up)
         };
         let set_up = timeout(SET_UP, setting_up).await;
         set_up.map_err(|_| Fault::Slow(SET_UP))?
     }
 
+    async fn first_beat(&self, set_up: &mut SetUp) -> Result<(), Fault> {
+        self.beat_once(&set_up.up, &set_up.pulse).await?;
+        while set_up.pulse.is_waited_for() {
+            self.hear(&mut set_up.news, &set_up.pulse).await?;
+        }
+        Ok(())
+    }
+
     /// Returns when the link is lost.
-    async fn hold(&self, up: Up, mut news: PubSubStream) -> Fault {
+    async fn hold(&self, mut set_up: SetUp) -> Fault {
         let up = Up {
             since: Instant::now(),
-            ..up
+            ..set_up.up
         };
+        set_up.pulse.begin();
         self.state.send_replace(State::Up(up.clone()));
         self.news.link_up();
         tracing::info!("connected to Redis");
         let why = tokio::select! {
-            why = self.beat(&up) => why,
-            why = self.listen(&mut news) => why,
+            why = self.beat(&up, &set_up.pulse) => why,
+            why = self.listen(&mut set_up.news, &set_up.pulse) => why,
+            () = self.settings.moves_from(set_up.master.as_ref()) => Fault::Moved,
             () = up.gone.cancelled() => Fault::Lost,
         };
         up.gone.cancel();
         why
     }
 
-    async fn beat(&self, up: &Up) -> Fault {
+    async fn beat(&self, up: &Up, pulse: &Pulse) -> Fault {
+        let mut next = interval(BEAT);
+        next.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let beat = timeout(SILENCE, self.beat_once(up)).await;
-            match beat {
-                Ok(Ok(())) => sleep(BEAT).await,
-                Ok(Err(why)) => return why,
-                Err(_) => return Fault::Silent,
+            next.tick().await;
+            if let Err(why) = self.beat_once(up, pulse).await
+                && matches!(up.line, Line::One(_))
+            {
+                return why;
             }
         }
     }
 
-    async fn beat_once(&self, up: &Up) -> Result<(), Fault> {
+    /// Speaks to itself. What could not be sent is not waited for.
+    async fn beat_once(&self, up: &Up, pulse: &Pulse) -> Result<(), Fault> {
+        let number = pulse.sends();
         let mut beat = Cmd::new();
         beat.arg("PUBLISH")
             .arg(self.names.beat(self.owner.0))
-            .arg("");
-        up.ask(&beat).await.map(|_| ())
+            .arg(number);
+        let sent = timeout(SENDING, up.ask_any(beat)).await;
+        let sent = sent.unwrap_or(Err(Fault::Slow(SENDING)));
+        if sent.is_err() {
+            pulse.not_sent(number);
+        }
+        sent.map(|_| ())
     }
 
-    async fn listen(&self, news: &mut PubSubStream) -> Fault {
-        let mut heard = Instant::now();
+    async fn listen(&self, news: &mut PubSubStream, pulse: &Pulse) -> Fault {
         loop {
-            match self.hear(news, heard + SILENCE).await {
-                Ok(()) => heard = Instant::now(),
-                Err(why) => return why,
+            if let Err(why) = self.hear(news, pulse).await {
+                return why;
             }
         }
     }
 
-    /// Listens until the next beat.
-    async fn hear(&self, news: &mut PubSubStream, until: Instant) -> Result<(), Fault> {
-        let changes = self.names.news();
-        loop {
-            let message = timeout_at(until, news.next()).await;
-            let message = message.map_err(|_| Fault::Silent)?.ok_or(Fault::Lost)?;
-            if message.get_channel_name() != changes {
-                return Ok(());
-            }
+    /// Listens for one message, or until it is clear that none will come.
+    async fn hear(&self, news: &mut PubSubStream, pulse: &Pulse) -> Result<(), Fault> {
+        let Ok(message) = timeout_at(pulse.deadline(), news.next()).await else {
+            // What was waited for may have turned out not to have been sent.
+            return if pulse.deadline() <= Instant::now() {
+                Err(Fault::Silent)
+            } else {
+                Ok(())
+            };
+        };
+        let message = message.ok_or(Fault::Lost)?;
+        if message.get_channel_name() == self.names.news() {
             self.tell(message.get_payload_bytes());
+        } else if let Ok(number) = message.get_payload() {
+            pulse.heard(number);
         }
+        Ok(())
     }
 
     /// A change, unless it is this process's own.
@@ -276,6 +343,14 @@ impl Link {
             self.news.changed(&id);
         }
     }
+}
+
+/// A link before it is used.
+struct SetUp {
+    up: Up,
+    news: PubSubStream,
+    master: Option<RedisAddress>,
+    pulse: Pulse,
 }
 
 /// Says why there is no link, once for each reason.

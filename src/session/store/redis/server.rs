@@ -11,7 +11,7 @@ const OLDEST: u32 = 7;
 pub(super) async fn look_at(up: &Up) -> Result<(), Fault> {
     let mut info = Cmd::new();
     info.arg("INFO");
-    let text = match up.ask(&info).await {
+    let text = match up.ask_any(info).await {
         Ok(Value::VerbatimString { text, .. }) => text,
         Ok(answer) => redis::from_redis_value(answer).unwrap_or_default(),
         Err(Fault::Redis(error)) if is_not_allowed(&error) => return Ok(()),
@@ -26,6 +26,9 @@ pub(super) async fn look_at(up: &Up) -> Result<(), Fault> {
     let major = version.split('.').next().and_then(|n| n.parse().ok());
     if major.is_some_and(|major: u32| major < OLDEST) {
         return Err(Fault::TooOld(version.to_owned()));
+    }
+    if said("role") == Some("slave") {
+        return Err(Fault::Replica);
     }
     warn(
         said("maxmemory_policy"),

@@ -4,16 +4,26 @@ use std::fmt;
 use std::time::Duration;
 
 use redis::aio::PubSub;
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo,
-    RedisConnectionInfo, RedisError, TlsCertificates,
+    RedisConnectionInfo, RedisError, TlsCertificates, TlsMode,
 };
+use tokio::time::timeout;
 
-use super::link::Line;
+use super::link::{Fault, Line};
+use super::sentinel;
 use crate::token::Secret;
 
 /// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT: Duration = Duration::from_secs(2);
+/// How long a node of a cluster may take to answer, and how often another try is made: a shard that has moved is found
+/// by then. Every script does the same when it comes a second time.
+const NODE: Duration = Duration::from_secs(1);
+/// See [`NODE`].
+const TRIES: u32 = 3;
+/// The pause between tries, in milliseconds: at least, and at most.
+const PAUSE: (u64, u64) = (20, 200);
 
 /// What `[store.redis]` says.
 #[derive(Clone, Debug)]
@@ -74,6 +84,8 @@ impl fmt::Display for RedisAddress {
 pub(super) struct Connected {
     pub(super) line: Line,
     pub(super) listening: PubSub,
+    /// Where the sentinels said that it is.
+    pub(super) master: Option<RedisAddress>,
 }
 
 impl RedisSettings {
@@ -103,42 +115,119 @@ impl RedisSettings {
         text
     }
 
-    /// Makes the connections.
-    pub(super) async fn connect(&self) -> Result<Connected, RedisError> {
+    /// Makes the connections. `attempt` says which of a cluster's nodes is listened to, so that it is another one after
+    /// each loss.
+    pub(super) async fn connect(&self, attempt: usize) -> Result<Connected, Fault> {
         match &self.servers {
             RedisServers::One(address) => self.connect_one(address).await,
-            RedisServers::Sentinel { .. } | RedisServers::Cluster(_) => Err(RedisError::from((
-                redis::ErrorKind::InvalidClientConfig,
-                "Sentinel and Cluster are not there yet",
-            ))),
+            RedisServers::Sentinel { addresses, master } => {
+                let master = sentinel::master(self, addresses, master).await?;
+                Ok(Connected {
+                    master: Some(master.clone()),
+                    ..self.connect_one(&master).await?
+                })
+            }
+            RedisServers::Cluster(addresses) => self.connect_many(addresses, attempt).await,
         }
     }
 
-    async fn connect_one(&self, address: &RedisAddress) -> Result<Connected, RedisError> {
+    /// Waits until the sentinels name another master; for ever where there are none.
+    pub(super) async fn moves_from(&self, known: Option<&RedisAddress>) {
+        match (&self.servers, known) {
+            (RedisServers::Sentinel { addresses, master }, Some(known)) => {
+                sentinel::moves(self, addresses, master, known).await;
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    async fn connect_one(&self, address: &RedisAddress) -> Result<Connected, Fault> {
         let client = self.client(address)?;
-        let patience = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT))
-            .set_response_timeout(None);
         let line = client
-            .get_multiplexed_async_connection_with_config(&patience)
+            .get_multiplexed_async_connection_with_config(&patience())
             .await?;
-        let listening = client.get_async_pubsub().await?;
         Ok(Connected {
             line: Line::One(line),
-            listening,
+            listening: listen(&client).await?,
+            master: None,
         })
     }
 
-    fn client(&self, address: &RedisAddress) -> Result<Client, RedisError> {
-        let info = self.info(address)?;
-        if !self.tls {
-            return Client::open(info);
+    async fn connect_many(
+        &self,
+        addresses: &[RedisAddress],
+        attempt: usize,
+    ) -> Result<Connected, Fault> {
+        let cluster = self.cluster(addresses)?;
+        let line = cluster.get_async_connection().await?;
+        let mut why = Fault::Lost;
+        let from_there = addresses
+            .iter()
+            .cycle()
+            .skip(attempt % addresses.len().max(1));
+        for address in from_there.take(addresses.len()) {
+            match listen(&self.client(address)?).await {
+                Ok(listening) => {
+                    return Ok(Connected {
+                        line: Line::Many(line),
+                        listening,
+                        master: None,
+                    });
+                }
+                Err(error) => why = error,
+            }
         }
-        let certificates = TlsCertificates {
+        Err(why)
+    }
+
+    fn cluster(&self, addresses: &[RedisAddress]) -> Result<ClusterClient, RedisError> {
+        let nodes: Result<Vec<_>, _> = addresses.iter().map(|a| self.info(a)).collect();
+        let mut cluster = ClusterClientBuilder::new(nodes?)
+            .connection_timeout(CONNECT)
+            .response_timeout(NODE)
+            .retries(TRIES)
+            .min_retry_wait(PAUSE.0)
+            .max_retry_wait(PAUSE.1);
+        if self.tls {
+            cluster = cluster.tls(TlsMode::Secure).certs(self.certificates());
+        }
+        cluster.build()
+    }
+
+    /// A client for one server, as the user that is configured.
+    pub(super) fn client(&self, address: &RedisAddress) -> Result<Client, RedisError> {
+        self.client_of(self.info(address)?)
+    }
+
+    /// A client that does not say who it is, and chooses no database.
+    pub(super) fn anonymous_client(&self, address: &RedisAddress) -> Result<Client, RedisError> {
+        let info = self.info(address)?;
+        self.client_of(info.set_redis_settings(nobody()))
+    }
+
+    /// A client for a sentinel that wants to know who asks.
+    pub(super) fn client_without_database(
+        &self,
+        address: &RedisAddress,
+    ) -> Result<Client, RedisError> {
+        let info = self.info(address)?;
+        let user = info.redis_settings().clone().set_db(0);
+        self.client_of(info.set_redis_settings(user))
+    }
+
+    fn client_of(&self, info: ConnectionInfo) -> Result<Client, RedisError> {
+        if self.tls {
+            Client::build_with_tls(info, self.certificates())
+        } else {
+            Client::open(info)
+        }
+    }
+
+    fn certificates(&self) -> TlsCertificates {
+        TlsCertificates {
             client_tls: None,
             root_cert: self.ca.clone(),
-        };
-        Client::build_with_tls(info, certificates)
+        }
     }
 
     fn info(&self, address: &RedisAddress) -> Result<ConnectionInfo, RedisError> {
@@ -153,9 +242,7 @@ impl RedisSettings {
         } else {
             ConnectionAddr::Tcp(host, port)
         };
-        let mut user = RedisConnectionInfo::default()
-            .set_db(self.db.into())
-            .set_skip_set_lib_name();
+        let mut user = nobody().set_db(self.db.into());
         if let Some(name) = &self.username {
             user = user.set_username(name);
         }
@@ -164,4 +251,20 @@ impl RedisSettings {
         }
         Ok(address.into_connection_info()?.set_redis_settings(user))
     }
+}
+
+fn nobody() -> RedisConnectionInfo {
+    RedisConnectionInfo::default().set_skip_set_lib_name()
+}
+
+/// Whoever asks sets the time for each answer.
+pub(super) fn patience() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT))
+        .set_response_timeout(None)
+}
+
+async fn listen(client: &Client) -> Result<PubSub, Fault> {
+    let listening = timeout(CONNECT, client.get_async_pubsub()).await;
+    Ok(listening.map_err(|_| Fault::Slow(CONNECT))??)
 }
