@@ -277,7 +277,7 @@ fn redis_does_what_the_model_does() {
     let runtime = Runtime::new().unwrap();
     let server = RedisServer::with(&[]);
     let store = redis::tests::open(&server, 1, runtime.handle());
-    try_redis(96, &runtime, Arc::new(store), &[&server]);
+    try_redis(96, &runtime, store, &[&server]);
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn a_redis_cluster_does_what_the_model_does() {
     let cluster = RedisCluster::start();
     let store = redis::tests::open_cluster(&cluster, runtime.handle());
     let servers: Vec<_> = cluster.nodes.iter().collect();
-    try_redis(48, &runtime, Arc::new(store), &servers);
+    try_redis(48, &runtime, store, &servers);
 }
 
 #[test]
@@ -296,10 +296,11 @@ fn redis_with_sentinels_does_what_the_model_does() {
     let runtime = Runtime::new().unwrap();
     let all = RedisSentinels::start();
     let store = redis::tests::open_sentinels(&all, runtime.handle());
-    try_redis(24, &runtime, Arc::new(store), &[&all.servers[0]]);
+    try_redis(24, &runtime, store, &[&all.servers[0]]);
 }
 
-fn try_redis(cases: u32, runtime: &Runtime, store: Arc<dyn Store>, servers: &[&RedisServer]) {
+fn try_redis(cases: u32, runtime: &Runtime, store: impl Store + 'static, servers: &[&RedisServer]) {
+    let store: Arc<dyn Store> = Arc::new(store);
     try_all(cases, runtime, || {
         for server in servers {
             server.ask(&["FLUSHALL"]);
