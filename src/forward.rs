@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error as _;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -154,6 +155,11 @@ impl Forwarder {
             templates: templates.collect(),
             settings,
         }
+    }
+
+    /// The client behind a peer that is one of `trusted_proxies`; `None` where it is not.
+    pub fn client_behind(&self, peer: &Peer, headers: &HeaderMap) -> Option<IpAddr> {
+        chain::client(headers, &self.settings.trusted_proxies, peer.addr.ip())
     }
 
     /// Sends the request upstream with the identity that the permit carries.

@@ -54,9 +54,16 @@ impl Gateway {
 
     /// Answers a request: admitted and forwarded, or refused.
     pub async fn handle(&self, peer: &Peer, request: Request<Inbound>) -> Response<Observed<Body>> {
-        let id = RequestId::of(request.headers());
+        let client = self.forwarder.client_behind(peer, request.headers());
+        let id = match client {
+            Some(_) => RequestId::of(request.headers()),
+            None => RequestId::of_stranger(request.headers()),
+        };
         let (head, body) = request.into_parts();
         let mut access = Access::begin(&self.shared.access_log, &head, peer, &id);
+        if let (Some(access), Some(client)) = (&mut access, client) {
+            access.client(client);
+        }
         let asker = Asker::of(&head, &id);
         let request = Request::from_parts(head, body);
         let mut shown = None;
@@ -165,7 +172,11 @@ impl Gateway {
         request: Request<Inbound>,
     ) -> Result<Response<Body>, Refusal> {
         let endpoints = Arc::clone(&self.shared.endpoints);
-        let peer = peer.clone();
+        let mut peer = peer.clone();
+        // What a session keeps of where it began is the person's address, not the proxy's.
+        if let Some(client) = self.forwarder.client_behind(&peer, request.headers()) {
+            peer.addr.set_ip(client);
+        }
         self.shared
             .background
             .spawn(async move { endpoints.serve(&path, &target, &peer, request).await })

@@ -26,6 +26,15 @@ pub(super) fn source(trusted: &[IpNet], address: IpAddr) -> Source {
     }
 }
 
+/// The client behind the trusted proxy at `peer`, as far as the chain of those vouches for it; `None` where `peer` is a stranger,
+/// and so the client itself.
+pub(super) fn client(headers: &HeaderMap, trusted: &[IpNet], peer: IpAddr) -> Option<IpAddr> {
+    match source(trusted, peer) {
+        Source::Stranger => None,
+        Source::TrustedProxy => Some(before(headers, trusted).first().copied().unwrap_or(peer)),
+    }
+}
+
 /// Sets them all. What the headers say already is the word of a trusted proxy: a stranger's was removed before.
 pub(super) fn set(
     headers: &mut HeaderMap,
@@ -173,4 +182,37 @@ fn parse(node: &str) -> Option<IpAddr> {
         .ok()
         .or_else(|| Some(node.parse::<SocketAddr>().ok()?.ip()))
         .map(|ip: IpAddr| ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn the_client_is_whom_the_trusted_chain_names() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        for (peer, said, expected) in [
+            ("203.0.113.1", "198.51.100.7", None),
+            ("10.0.0.1", "198.51.100.7", Some("198.51.100.7")),
+            (
+                "10.0.0.1",
+                "1.1.1.1, 198.51.100.7, 10.0.0.2",
+                Some("198.51.100.7"),
+            ),
+            ("10.0.0.1", "nonsense", Some("10.0.0.1")),
+            ("::ffff:10.0.0.1", "198.51.100.7", Some("198.51.100.7")),
+        ] {
+            let headers = [(FOR, HeaderValue::from_static(said))]
+                .into_iter()
+                .collect();
+            let found = client(&headers, &trusted, peer.parse().unwrap());
+            assert_eq!(
+                found,
+                expected.map(|address| address.parse().unwrap()),
+                "{said}"
+            );
+        }
+    }
 }

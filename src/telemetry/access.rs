@@ -132,6 +132,11 @@ impl Access {
         }))
     }
 
+    /// Who it is from, where a trusted proxy said so.
+    pub fn client(&mut self, address: IpAddr) {
+        self.client = address.to_canonical();
+    }
+
     /// By which route it went.
     pub fn route(&mut self, route: &Arc<str>) {
         self.route = Some(Arc::clone(route));

@@ -11,17 +11,32 @@ const SAMPLED: u8 = 1;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// A request's id: the trace id of its `traceparent` (W3C Trace Context), or a fresh one. 32 lower-case hex digits.
+/// A request's id: the trace id of its `traceparent` (W3C Trace Context) where a trusted proxy sent it, or a fresh one. 32
+/// lower-case hex digits.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestId {
     digits: [u8; 32],
+    /// The trace that goes on upstream.
+    trace: [u8; 32],
     flags: u8,
 }
 
 impl RequestId {
-    /// Of a request with these headers.
+    /// Of a request with these headers, sent by a proxy that is trusted.
     pub fn of(headers: &HeaderMap) -> Self {
         Self::received(headers).unwrap_or_else(Self::fresh)
+    }
+
+    /// Of a request with these headers, sent by anybody: its trace goes on, but the id is ours. Otherwise a client could give
+    /// its requests the id of another's, or all of them one.
+    pub fn of_stranger(headers: &HeaderMap) -> Self {
+        match Self::received(headers) {
+            None => Self::fresh(),
+            Some(received) => Self {
+                digits: Self::fresh().digits,
+                ..received
+            },
+        }
     }
 
     /// The 32 digits.
@@ -36,7 +51,7 @@ impl RequestId {
         let mut text = [b'-'; 55];
         let parts: [(usize, &[u8]); 4] = [
             (0, b"00"),
-            (3, &self.digits),
+            (3, &self.trace),
             (36, &span),
             (53, flags.get(14..).unwrap_or(b"00")),
         ];
@@ -50,8 +65,10 @@ impl RequestId {
 
     /// A fresh trace counts as sampled: an upstream that decides by its parent would otherwise record nothing.
     fn fresh() -> Self {
+        let digits = joined(hex(prefix()), hex(nonzero_random()));
         Self {
-            digits: joined(hex(prefix()), hex(nonzero_random())),
+            digits,
+            trace: digits,
             flags: SAMPLED,
         }
     }
@@ -77,6 +94,7 @@ impl RequestId {
             && parent.iter().any(|digit| *digit != b'0');
         well_formed.then(|| Self {
             digits: *trace,
+            trace: *trace,
             flags: u8::from(matches!(
                 flags[1],
                 b'1' | b'3' | b'5' | b'7' | b'9' | b'b' | b'd' | b'f'
@@ -173,6 +191,22 @@ mod tests {
         assert_ne!(first, second);
         assert!(!text.contains("00f067aa0ba902b7"));
         assert_eq!(of(&[text]).as_str(), TRACE);
+    }
+
+    #[test]
+    fn a_strangers_trace_goes_on_under_an_id_of_ours() {
+        let mut headers = HeaderMap::new();
+        let sent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        headers.append("traceparent", sent.parse().unwrap());
+        let (first, second) = (
+            RequestId::of_stranger(&headers),
+            RequestId::of_stranger(&headers),
+        );
+        assert_ne!(first.as_str(), TRACE);
+        assert_ne!(first.as_str(), second.as_str());
+        let onward = first.traceparent();
+        let text = onward.to_str().unwrap();
+        assert!(text.starts_with(&format!("00-{TRACE}-")) && text.ends_with("-00"));
     }
 
     #[test]

@@ -300,3 +300,29 @@ async fn every_page_of_ours_is_guarded_and_has_no_script() {
         );
     }
 }
+
+/// A client may not choose the id that its requests have in our logs; a trusted proxy may.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_trace_goes_on_but_its_id_is_ours() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let traceparent = format!("00-{TRACE}-00f067aa0ba902b7-01");
+    for (trusted, same) in [("[]", false), ("[\"127.0.0.0/8\"]", true)] {
+        let scene = Scene::with(|setup| {
+            setup.replace(
+                "shutdown_grace = \"10s\"",
+                &format!("shutdown_grace = \"10s\"\ntrusted_proxies = {trusted}"),
+            );
+        })
+        .await;
+        let request = http::Request::builder().header("traceparent", &traceparent);
+        let reply = scene.client().send("/public/x", request).await;
+        assert_eq!(reply.status, 200);
+        let arrived = scene.upstream.last();
+        assert!(
+            arrived
+                .header("traceparent")
+                .starts_with(&format!("00-{TRACE}-"))
+        );
+        assert_eq!(arrived.header("x-request-id") == TRACE, same, "{trusted}");
+    }
+}
