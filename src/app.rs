@@ -135,10 +135,12 @@ pub struct Running {
 /// # Errors
 /// See [`Error`].
 pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
-    let bound = bind(config)?;
+    let names = config.idps.iter().map(|idp| &idp.issuer.name);
+    let metrics = Arc::new(Metrics::new(names));
+    let bound = bind(config, &metrics)?;
     let bound_admin = admin::bind(config.admin.as_ref())?;
     let background = Background::start().map_err(Error::Start)?;
-    let parts = Parts::build(config, clock, background.handle.clone())?;
+    let parts = Parts::build(config, clock, background.handle.clone(), &metrics)?;
     background
         .handle
         .spawn(Arc::clone(&parts.verifier).keep_fresh());
@@ -179,7 +181,7 @@ pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
         bound_admin,
         config.admin.as_ref(),
         readiness,
-        parts.metrics,
+        metrics,
         &background.handle,
     );
     Ok(Running {
@@ -231,14 +233,14 @@ impl Running {
     }
 }
 
-fn bind(config: &Config) -> Result<Vec<Bound>, Error> {
+fn bind(config: &Config, metrics: &Metrics) -> Result<Vec<Bound>, Error> {
     let certificates = config.certificates()?;
     let tls = if config
         .listeners
         .iter()
         .any(|l| l.protocol == config::Protocol::Https)
     {
-        Some(server_tls(config, certificates)?)
+        Some(server_tls(config, certificates, metrics)?)
     } else {
         None
     };
@@ -263,10 +265,12 @@ fn bind(config: &Config) -> Result<Vec<Bound>, Error> {
 fn server_tls(
     config: &Config,
     mut certificates: Vec<tls::Certificate>,
+    metrics: &Metrics,
 ) -> Result<Arc<rustls::ServerConfig>, tls::Error> {
     if certificates.is_empty() {
         certificates.push(tls::Certificate::for_localhost(&config.state_dir)?);
     }
+    metrics.certificates(certificates.iter().flat_map(tls::Certificate::validity));
     tls::server_config(certificates, config.tls.min_version)
 }
 
@@ -275,13 +279,17 @@ struct Parts {
     shared: Arc<Shared>,
     verifier: Arc<Verifier>,
     sessions: Arc<Sessions>,
-    metrics: Arc<Metrics>,
     forward: Arc<crate::forward::Settings>,
     upstreams: HashMap<Arc<str>, Arc<Upstream>>,
 }
 
 impl Parts {
-    fn build(config: &Config, clock: Clock, background: Handle) -> Result<Self, Error> {
+    fn build(
+        config: &Config,
+        clock: Clock,
+        background: Handle,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, Error> {
         let keys = keys::open(&config.encryption_keys)?;
         let platform = tls::client_config(None)?;
         let idps: Vec<_> = config
@@ -293,13 +301,11 @@ impl Parts {
             })
             .collect();
         let issuers: Vec<_> = idps.iter().map(|(issuer, _)| Arc::clone(issuer)).collect();
-        let metrics = Metrics::new(issuers.iter().map(|issuer| &issuer.settings().name));
-        let metrics = Arc::new(metrics);
         let verifier = Arc::new(Verifier::new(
             idps,
             clock.clone(),
             background.clone(),
-            &metrics,
+            metrics,
         ));
         let tools = Tools {
             keys: keys.clone(),
@@ -307,7 +313,7 @@ impl Parts {
             verifier: Arc::clone(&verifier),
             clock: clock.clone(),
             background: background.clone(),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::clone(metrics),
         };
         let sessions = Sessions::open_store(&config.store, config.session.clone(), tools)?;
         let pages = Arc::new(Pages::new(config.pages.clone()));
@@ -321,7 +327,7 @@ impl Parts {
             pages: Arc::clone(&pages),
             clock,
             spent: endpoint::Spent::default(),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::clone(metrics),
         };
         let shared = Shared {
             routes: Table::new(&config.prefix, config.routes.clone())
@@ -342,7 +348,6 @@ impl Parts {
             shared: Arc::new(shared),
             verifier,
             sessions,
-            metrics,
             forward: Arc::new(config.forward.clone()),
             upstreams: upstreams(config, &platform)?,
         })

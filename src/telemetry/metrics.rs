@@ -10,6 +10,8 @@ use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use crate::clock::Timestamp;
+
 mod label;
 mod series;
 #[cfg(test)]
@@ -31,6 +33,7 @@ pub struct Metrics {
     idps: BTreeMap<Arc<str>, Arc<IdpMetrics>>,
     store_seconds: Timings,
     store_errors: Family<Labels, Count>,
+    certificates: Family<Labels, Level>,
     /// `tidegate_sessions_active`: sessions that have not ended, as the store last said. Sampled by housekeeping.
     pub sessions_active: Level,
     /// `tidegate_sessions_ended_total{reason}`.
@@ -91,6 +94,11 @@ impl Metrics {
                 "store_errors_total",
                 "What the session store could not do",
             ),
+            certificates: levels(
+                &mut r,
+                "certificate_expiry_timestamp_seconds",
+                "Until when the certificate that a host's clients are shown is good",
+            ),
             sessions_active: level(
                 &mut r,
                 "sessions_active",
@@ -128,6 +136,18 @@ impl Metrics {
     pub fn login(&self, idp: &str, outcome: LoginOutcome) {
         if let Some(known) = self.idps.get(idp) {
             known.logins.count(outcome);
+        }
+    }
+
+    /// Until when the certificate of each host is good; of two for one host the first counts, as it is the one that is shown.
+    pub fn certificates<'a>(&self, all: impl IntoIterator<Item = (&'a str, Timestamp)>) {
+        self.certificates.clear();
+        for (host, ends) in all {
+            let host = vec![("host", host.to_owned())];
+            if self.certificates.get(&host).is_none() {
+                let level = self.certificates.get_or_create_owned(&host);
+                level.set(ends.as_secs());
+            }
         }
     }
 
@@ -185,15 +205,11 @@ impl OfIdps {
                 "token_refresh_duration_seconds",
                 "How long the identity provider took to exchange a refresh token",
             ),
-            swaps_in_flight: {
-                let family = Family::default();
-                r.register(
-                    "token_refresh_in_flight",
-                    "Exchanges of a refresh token under way",
-                    family.clone(),
-                );
-                family
-            },
+            swaps_in_flight: levels(
+                r,
+                "token_refresh_in_flight",
+                "Exchanges of a refresh token under way",
+            ),
             keys: counts(r, "jwks_refresh_total", "Fetches of the signing keys"),
         }
     }
@@ -266,6 +282,12 @@ fn counters<L: Label>(r: &mut Registry, name: &str, help: &str) -> Counters<L> {
 
 fn timings(r: &mut Registry, name: &str, help: &str) -> Timings {
     let family = Timings::new_with_constructor(timing);
+    r.register(name, help, family.clone());
+    family
+}
+
+fn levels(r: &mut Registry, name: &str, help: &str) -> Family<Labels, Level> {
+    let family = Family::default();
     r.register(name, help, family.clone());
     family
 }

@@ -3,16 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 use rustls_pki_types::pem::{Error as PemError, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use webpki::EndEntityCert;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
 use zeroize::Zeroizing;
 
 use super::{Error, localhost, provider};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 
 /// A certificate chain and its key, checked to belong together.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Certificate {
     pub(super) key: Arc<CertifiedKey>,
     /// The DNS names that it is good for, in lower case, some perhaps `*.example.com`.
     pub(super) names: Vec<Box<str>>,
+    ends: Option<Timestamp>,
 }
 
 impl Certificate {
@@ -36,12 +38,20 @@ impl Certificate {
     /// # Errors
     /// When the key can't be used, or is not the certificate's.
     pub fn of(chain: Chain, key: PrivateKey) -> Result<Self, Error> {
+        let ends = ends(&chain.certificates);
         let certified = CertifiedKey::from_der(chain.certificates, key.der, &provider())
             .map_err(|source| unusable(&chain.path, &key.path, source))?;
         Ok(Self {
             key: Arc::new(certified),
+            ends,
             names: chain.names,
         })
+    }
+
+    /// The DNS names that it is good for, and until when.
+    pub fn validity(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        let names = self.names.iter();
+        names.filter_map(|name| Some((&**name, self.ends?)))
     }
 
     /// A certificate for localhost (and `127.0.0.1` and `::1`), kept in `state_dir` so that a browser needs to be told once.
@@ -119,6 +129,18 @@ fn names(chain: &[CertificateDer<'static>]) -> Result<Vec<Box<str>>, webpki::Err
         .valid_dns_names()
         .map(|name| name.to_ascii_lowercase().into())
         .collect())
+}
+
+/// webpki says when a certificate ends of those only that have ended. At the end of time all have.
+fn ends(chain: &[CertificateDer<'static>]) -> Option<Timestamp> {
+    let leaf = EndEntityCert::try_from(chain.first()?).ok()?;
+    let then = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let usage = KeyUsage::server_auth();
+    let verified = leaf.verify_for_usage(&[], &[], &[], then, usage, None, None);
+    if let Err(webpki::Error::CertExpired { not_after, .. }) = verified {
+        return Some(Timestamp::from_secs(not_after.as_secs()));
+    }
+    None
 }
 
 /// All certificates of a PEM file; at least one.

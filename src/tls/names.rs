@@ -23,7 +23,10 @@ impl ByName {
             .map(|certificate| Arc::clone(&certificate.key))
             .ok_or_else(|| Error::bare("an https listener needs a certificate"))?;
         let mut names = HashMap::new();
-        for Certificate { key, names: own } in certificates {
+        for Certificate {
+            key, names: own, ..
+        } in certificates
+        {
             for name in own {
                 let name = name.strip_prefix('*').map_or(name.clone(), Box::from);
                 names.entry(name).or_insert_with(|| Arc::clone(&key));

@@ -131,6 +131,7 @@ async fn a_sign_in_a_swap_and_a_sign_out_are_counted() {
     let before = scene.scrape();
     for name in [
         "tidegate_build_info",
+        "tidegate_certificate_expiry_timestamp_seconds",
         "tidegate_jwks_refresh_total",
         "tidegate_logins_total",
         "tidegate_revocation_queue",
@@ -148,6 +149,9 @@ async fn a_sign_in_a_swap_and_a_sign_out_are_counted() {
     }
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     assert_eq!(before.count("tidegate_build_info", &version), 1);
+    let ends = "tidegate_certificate_expiry_timestamp_seconds";
+    let ends = before.count(ends, &[("host", "localhost")]);
+    assert_eq!(ends, 67_090_118_400, "4096-01-01, as rcgen has it");
     assert_eq!(before.sum("tidegate_logins_total"), 0);
     assert_eq!(before.sum("tidegate_token_refresh_total"), 0);
 

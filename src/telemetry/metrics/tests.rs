@@ -63,3 +63,27 @@ fn a_provider_that_is_not_configured_makes_no_series() {
     metrics.idp("other").logins.count(LoginOutcome::SignedIn);
     assert!(!metrics.text().contains("other"));
 }
+
+#[test]
+fn a_host_s_certificate_is_the_one_that_it_shows() {
+    let metrics = metrics();
+    let shown = || {
+        let text = metrics.text();
+        let lines = text.lines().filter(|line| line.contains("certificate"));
+        let mut series: Vec<_> = lines
+            .filter(|l| !l.starts_with('#'))
+            .map(str::to_owned)
+            .collect();
+        series.sort();
+        series
+    };
+    assert!(!metrics.text().contains("certificate"), "no TLS, no metric");
+    let at = Timestamp::from_secs;
+    metrics.certificates([("a.test", at(10)), ("*.b.test", at(20)), ("a.test", at(30))]);
+    let series = |host, ends: u64| {
+        format!("tidegate_certificate_expiry_timestamp_seconds{{host=\"{host}\"}} {ends}")
+    };
+    assert_eq!(shown(), [series("*.b.test", 20), series("a.test", 10)]);
+    metrics.certificates([("a.test", at(40))]);
+    assert_eq!(shown(), [series("a.test", 40)]);
+}
