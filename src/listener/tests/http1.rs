@@ -336,7 +336,7 @@ async fn a_connection_outlives_a_refused_upload() {
         let head = "POST /refuse HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n";
         stream.write_all(head.as_bytes()).await.unwrap();
         assert!(until(&mut stream, "not you").await.contains(" 401 "));
-        stream.write_all(&[b'x'; 100_000]).await.unwrap();
+        stream.write_all(&vec![b'x'; 100_000]).await.unwrap();
     }
     let demanding =
         "POST /refuse HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
