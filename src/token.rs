@@ -218,6 +218,34 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_is_an_id_or_sealed_and_never_longer_than_browsers_keep() {
+        let id = SessionId::random().encode();
+        for text in [
+            id.as_str(),
+            "s.",
+            "s.QUJD-_",
+            &format!("s.{}", "A".repeat(4094)),
+        ] {
+            assert_eq!(SessionCookie::parse(text).unwrap().encode(), text);
+        }
+        for text in [
+            "",
+            "s",
+            "S.QUJD",
+            "QUJD",
+            "s.QUJD=",
+            "s.QU JD",
+            "s.QU.JD",
+            "s.QU+JD",
+            &format!("s.{}", "A".repeat(4095)),
+        ] {
+            assert!(SessionCookie::parse(text).is_none(), "{text:?}");
+        }
+        let sealed = SessionCookie::parse("s.QUJD").unwrap();
+        assert_eq!(format!("{sealed:?}"), "SessionCookie(..)");
+    }
+
+    #[test]
     fn the_hash_is_sha_256_of_the_bytes() {
         let hash = SessionId::parse(&"A".repeat(43)).unwrap().hash();
         // SHA-256 of 32 zero bytes.

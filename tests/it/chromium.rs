@@ -13,7 +13,21 @@ use crate::support::{Child, MINUTE, Person, Scene, eventually};
 #[tokio::test]
 #[ignore = "needs Chromium: run ./test"]
 async fn signing_in_working_and_signing_out() {
-    let scene = scene().await;
+    work_and_sign_out(scene().await, 64).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: run ./test"]
+async fn the_same_with_the_session_in_the_cookie() {
+    let in_cookie = Scene::with(|setup| {
+        setup.replace("\"memory\"", "\"cookie\"");
+    });
+    let scene = in_cookie.await;
+    show_pages(&scene);
+    work_and_sign_out(scene, 3000).await;
+}
+
+async fn work_and_sign_out(scene: Scene, cookie: usize) {
     let chromium = Chromium::start().await;
 
     let tab = chromium.open(&at(&scene, "/reports?year=2026")).await;
@@ -26,7 +40,7 @@ async fn signing_in_working_and_signing_out() {
     assert!(tab.text().await.contains("u-alice"));
     tab.photograph("application").await;
     assert_scripts_find_nothing(&tab).await;
-    assert_one_good_cookie(&tab).await;
+    assert_one_good_cookie(&tab, cookie).await;
 
     scene.clock.advance(6 * MINUTE);
     tab.goto(&at(&scene, "/reports")).await;
@@ -60,7 +74,7 @@ async fn signing_in_at_keycloak_and_out_again() {
     tab.click("#kc-login").await;
     tab.until("location.pathname === '/reports'").await;
     assert_scripts_find_nothing(&tab).await;
-    assert_one_good_cookie(&tab).await;
+    assert_one_good_cookie(&tab, 64).await;
     assert_eq!(keycloak.sessions_of("erin").await, 1);
 
     sign_out(&tab, &scene).await;
@@ -246,7 +260,7 @@ async fn assert_scripts_find_nothing(tab: &Tab) {
     assert_eq!(found, "{}{}");
 }
 
-async fn assert_one_good_cookie(tab: &Tab) {
+async fn assert_one_good_cookie(tab: &Tab, longest: usize) {
     let ours = our_cookies(tab).await;
     assert_eq!(ours.len(), 1, "{ours:?}");
     let cookie = &ours[0];
@@ -256,7 +270,7 @@ async fn assert_one_good_cookie(tab: &Tab) {
         (cookie.path.as_str(), cookie.domain.as_str()),
         ("/", "localhost")
     );
-    assert!(cookie.value.len() <= 64, "an opaque id");
+    assert!(cookie.value.len() <= longest, "opaque");
 }
 
 /// Those of the gateway: the provider's are localhost's too.

@@ -24,6 +24,7 @@ mod demo;
 mod keycloak;
 mod provider;
 mod refusal;
+mod session_cookie;
 mod sign_in;
 mod sign_out;
 mod story;

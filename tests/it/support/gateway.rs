@@ -94,16 +94,22 @@ impl Child {
     /// Starts `tidegate run -c FILE` and waits until it listens on `port`.
     pub async fn run(config: &Path, port: u16) -> Self {
         let mut child = Self::start(&["run", "-c", config.to_str().unwrap()]);
+        child.listens(port).await;
+        child
+    }
+
+    /// Waits until it listens on `port`.
+    pub async fn listens(&mut self, port: u16) {
         for _ in 0..1000 {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-                return child;
+                return;
             }
-            if let Some(status) = child.process.try_wait().unwrap() {
-                panic!("tidegate went down with {status}:\n{}", child.output());
+            if let Some(status) = self.process.try_wait().unwrap() {
+                panic!("tidegate went down with {status}:\n{}", self.output());
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        panic!("tidegate did not listen within 10 s:\n{}", child.output());
+        panic!("tidegate did not listen within 10 s:\n{}", self.output());
     }
 
     /// Starts the program with these arguments.
