@@ -22,6 +22,7 @@ mod cli;
 mod curl;
 mod demo;
 mod keycloak;
+mod nodes;
 mod provider;
 mod refusal;
 mod session_cookie;

@@ -12,7 +12,7 @@ use super::servers::{RedisAddress, RedisSettings, patience};
 /// How long a sentinel may take to answer.
 const ANSWER: Duration = Duration::from_secs(1);
 /// How often they are asked again.
-const AGAIN: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The master that most of those who answer name.
 pub(super) async fn master(

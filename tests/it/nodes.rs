@@ -1,0 +1,127 @@
+//! Two gateways over one Redis: what one does holds on the other.
+
+use std::fs;
+
+use url::Url;
+
+use crate::support::redis::{RedisServer, free_port};
+use crate::support::{Browser, Child, Clock, Fault, Gateway, MINUTE, SECOND, Scene, Setup};
+
+fn over(redis: &RedisServer) -> impl FnOnce(&mut Setup) + use<> {
+    let url = redis.url();
+    move |setup| {
+        setup.replace("\"memory\"", "\"redis\"");
+        let store = format!("[store.redis]\nurl = \"{url}\"\n");
+        setup.toml.push_str(&store);
+    }
+}
+
+/// The scene's configuration for a second node, and where that is.
+fn second(scene: &Scene) -> (String, Url) {
+    let mut url = scene.url().clone();
+    let (first, port) = (url.port().unwrap().to_string(), free_port());
+    url.set_port(Some(port)).unwrap();
+    (scene.toml().replace(&first, &port.to_string()), url)
+}
+
+/// The same browser, led to the other node by whatever balances the load.
+fn led_to(url: &Url, browser: &Browser, clock: &Clock) -> Browser {
+    let there = Browser::new(url.clone(), clock.clone());
+    there.put_cookie(browser.session_cookie().unwrap());
+    there
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn signed_in_on_one_node_at_work_on_the_other_and_signed_out_on_both() {
+    let redis = RedisServer::start();
+    let change = over(&redis);
+    let scene = Scene::without_gateway(|setup| {
+        setup.idp.clock = Clock::System;
+        change(setup);
+    })
+    .await;
+    let (toml, url) = second(&scene);
+    let file = scene.file("second.toml");
+    fs::write(&file, toml).unwrap();
+    let _one = scene.spawn_gateway().await;
+    let other = Child::run(&file, url.port().unwrap()).await;
+
+    let browser = Browser::new(scene.url().clone(), Clock::System);
+    assert_eq!(browser.login("alice").await.status, 200);
+    let there = led_to(&url, &browser, &Clock::System);
+    assert_eq!(there.fetch("/app").await.status, 200);
+    assert_eq!(scene.upstream.last().header("x-forwarded-user"), "u-alice");
+    assert_eq!(browser.fetch("/app").await.status, 200);
+
+    let stolen = browser.stolen();
+    let page = there.get("/oauth2/sign_out").await;
+    let page = there.press(&page, "Sign out").await;
+    assert_eq!(page.status, 200, "{}", page.body);
+    tokio::time::sleep(SECOND / 10).await;
+    assert_eq!(stolen.fetch("/app").await.status, 401);
+    assert_eq!(scene.idp.journal().refresh_revocations, 1);
+    let said = other.output();
+    assert!(said.contains("connected to Redis"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn two_nodes_with_requests_on_an_ended_token_make_one_swap_between_them() {
+    let redis = RedisServer::start();
+    let scene = Scene::with(over(&redis)).await;
+    let (toml, url) = second(&scene);
+    let other = Gateway::start(&toml, &scene.clock);
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let there = led_to(&url, &browser, &scene.clock);
+    // No node swaps before its link has settled.
+    tokio::time::sleep(2 * SECOND).await;
+    for round in 1..=4 {
+        scene.clock.advance(6 * MINUTE);
+        scene.idp.faults().set(Fault::Slow(SECOND / 5));
+        let requests = (0..40).map(|n| {
+            let browser = if n % 2 == 0 { &browser } else { &there };
+            let browser = browser.clone();
+            tokio::spawn(async move { browser.fetch(&format!("/app/{n}")).await.status })
+        });
+        for request in requests.collect::<Vec<_>>() {
+            assert_eq!(request.await.unwrap(), 200, "round {round}");
+        }
+        let journal = scene.idp.journal();
+        assert_eq!((journal.refreshes, journal.reuses), (round, 0));
+    }
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn a_redis_that_is_gone_answers_503_and_nobody_is_signed_out() {
+    let mut redis = RedisServer::start();
+    let scene = Scene::with(over(&redis)).await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    assert_eq!(browser.fetch("/app").await.status, 200);
+    redis.kill();
+    let mut refused = browser.fetch("/app").await;
+    for _ in 0..500 {
+        if refused.status != 200 {
+            break;
+        }
+        tokio::time::sleep(SECOND / 100).await;
+        refused = browser.fetch("/app").await;
+    }
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(!refused.header("retry-after").is_empty());
+    redis.restart();
+    let mut served = browser.fetch("/app").await;
+    for _ in 0..500 {
+        if served.status == 200 {
+            break;
+        }
+        tokio::time::sleep(SECOND / 100).await;
+        served = browser.fetch("/app").await;
+    }
+    assert_eq!(served.status, 200, "{}", served.body);
+    assert_eq!(scene.idp.journal().logins, 1);
+}
