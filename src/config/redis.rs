@@ -1,9 +1,11 @@
 //! `[store.redis]`: where Redis is, who asks, and what to do while it can't be asked.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use super::problem;
 use super::reader::{Field, Section};
 use super::secret::secret;
 use super::value::{duration, path, text, word};
@@ -76,15 +78,9 @@ pub(super) enum Chosen {
 }
 
 fn place(field: &Field<'_>) -> Option<Place> {
-    let place = parse(&text(field)?);
-    match place {
+    match parse(&text(field)?) {
         Ok(place) => {
-            if place.password.is_some() {
-                field.warn(
-                    format!("`{}` has a password in plain text in it", field.path),
-                    "better: password = { file = \"redis_password\" }",
-                );
-            }
+            warn(field, &place);
             Some(place)
         }
         Err(why) => {
@@ -93,6 +89,27 @@ fn place(field: &Field<'_>) -> Option<Place> {
             None
         }
     }
+}
+
+/// A variable is a fair place for a password.
+fn warn(field: &Field<'_>, place: &Place) {
+    if place.password.is_some() && !matches!(field.node.place, problem::Place::Variable(_)) {
+        field.warn(
+            format!("`{}` has a password in plain text in it", field.path),
+            "better: password = { file = \"redis_password\" }",
+        );
+    }
+    if !place.tls && !place.servers.all().iter().all(is_here) {
+        field.warn(
+            format!("`{}` leads to another machine in the clear", field.path),
+            "better: rediss://, which goes over TLS",
+        );
+    }
+}
+
+fn is_here(address: &RedisAddress) -> bool {
+    let ip = address.host.parse::<IpAddr>();
+    address.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// What is wrong is said without the text: there may be a password in it.

@@ -8,6 +8,7 @@
 
 mod every_key;
 mod overlays;
+mod redis;
 mod rules;
 mod secrets;
 

@@ -1,7 +1,7 @@
 //! The link to Redis: kept up, watched, and made anew when it is lost. It is up only while this process hears itself
 //! through it, since then it hears the others too.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -178,6 +178,7 @@ pub(super) struct Link {
     owner: Owner,
     news: Arc<News>,
     state: watch::Sender<State>,
+    warned: Mutex<Vec<&'static str>>,
 }
 
 impl Link {
@@ -188,6 +189,7 @@ impl Link {
             owner,
             news,
             state: watch::Sender::new(State::Trying),
+            warned: Mutex::default(),
         }
     }
 
@@ -239,13 +241,21 @@ impl Link {
                 master: connected.master,
                 pulse: Pulse::default(),
             };
-            server::look_at(&set_up.up).await?;
+            self.warn_once(&server::look_at(&set_up.up).await?);
             self.first_beat(&mut set_up).await?;
             prepare(set_up.up.clone()).await;
             Ok(set_up)
         };
         let set_up = timeout(SET_UP, setting_up).await;
         set_up.map_err(|_| Fault::Slow(SET_UP))?
+    }
+
+    fn warn_once(&self, warnings: &[&'static str]) {
+        let mut said = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in warnings.iter().filter(|w| !said.contains(w)) {
+            tracing::warn!("{warning}");
+        }
+        *said = warnings.to_vec();
     }
 
     async fn first_beat(&self, set_up: &mut SetUp) -> Result<(), Fault> {

@@ -60,6 +60,16 @@ pub enum RedisServers {
     Cluster(Vec<RedisAddress>),
 }
 
+impl RedisServers {
+    /// The addresses that are configured.
+    pub fn all(&self) -> &[RedisAddress] {
+        match self {
+            Self::One(address) => std::slice::from_ref(address),
+            Self::Sentinel { addresses, .. } | Self::Cluster(addresses) => addresses,
+        }
+    }
+}
+
 /// A server's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RedisAddress {
@@ -91,18 +101,14 @@ pub(super) struct Connected {
 impl RedisSettings {
     /// Where it is and how it is asked, without the password.
     pub fn summary(&self) -> String {
-        let list = |addresses: &[RedisAddress]| {
-            let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            texts.join(", ")
-        };
+        let all: Vec<_> = self.servers.all().iter().map(ToString::to_string).collect();
+        let all = all.join(", ");
         let mut text = match &self.servers {
-            RedisServers::One(address) => format!("Redis at {address}"),
-            RedisServers::Sentinel { addresses, master } => {
-                format!("Redis {master} by the sentinels {}", list(addresses))
+            RedisServers::One(_) => format!("Redis at {all}"),
+            RedisServers::Sentinel { master, .. } => {
+                format!("Redis {master} by the sentinels {all}")
             }
-            RedisServers::Cluster(addresses) => {
-                format!("the Redis cluster at {}", list(addresses))
-            }
+            RedisServers::Cluster(_) => format!("the Redis cluster at {all}"),
         };
         if let Some(username) = &self.username {
             text.extend([" as ", username]);
