@@ -24,6 +24,7 @@ use crate::verify::{IdClaims, Rendered, Verifier};
 
 mod answer;
 mod begin;
+mod breaker;
 mod chores;
 mod cookie;
 mod end;

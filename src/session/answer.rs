@@ -208,6 +208,7 @@ impl Sessions {
             issuer::Error::Unusable { reason, .. } | issuer::Error::Unknown { reason } => {
                 tracing::warn!(session = %name, reason, "the outcome of a swap is unknown");
                 provider.is_unsure();
+                provider.breaker.failed(self.clock.now(), None);
                 self.doubt(entry, ask).await
             }
             issuer::Error::Client { error } => {
@@ -223,6 +224,7 @@ impl Sessions {
                 retry_after,
             } => {
                 provider.is_down(&reason);
+                provider.breaker.failed(self.clock.now(), retry_after);
                 self.unavailable(entry, ask, retry_after, Trouble::Outage)
                     .await
             }
@@ -282,6 +284,20 @@ impl Sessions {
         let next = self.clock.now() + STORE_PAUSE;
         entry.state().not_before = next;
         entry.swap_not_before(next);
+        Progress::Failed
+    }
+
+    /// The provider is left alone for now: this session was not sent to it.
+    pub(super) fn spare_provider(&self, entry: &Entry, rest: Duration) -> Progress {
+        let next = self.clock.now() + rest;
+        let mut state = entry.state();
+        state.not_before = next;
+        if state.in_doubt() {
+            entry.swap_not_before(Timestamp::MAX);
+        } else {
+            state.trouble = Trouble::Outage;
+            entry.swap_not_before(next);
+        }
         Progress::Failed
     }
 
