@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 
-use super::breaker::Breaker;
 use crate::issuer::Issuer;
 use crate::telemetry::metrics::IdpMetrics;
 
@@ -23,8 +22,6 @@ pub(super) struct Provider {
     down: AtomicBool,
     /// The last that was asked of it had no outcome that is known.
     unsure: AtomicBool,
-    /// Whether swaps are to be asked for.
-    pub(super) breaker: Breaker,
 }
 
 impl Provider {
@@ -36,7 +33,6 @@ impl Provider {
             metrics,
             down: AtomicBool::new(false),
             unsure: AtomicBool::new(false),
-            breaker: Breaker::default(),
         }
     }
 
@@ -51,7 +47,6 @@ impl Provider {
     }
 
     pub(super) fn is_up(&self) {
-        self.breaker.answered();
         self.unsure.store(false, Ordering::Relaxed);
         if self.down.swap(false, Ordering::Relaxed) {
             tracing::info!(idp = %self.issuer.settings().name, "the identity provider answers again");

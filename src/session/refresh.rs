@@ -258,9 +258,6 @@ impl Sessions {
             self.stumbled(entry, None);
             return Progress::Failed;
         };
-        if let Err(rest) = provider.breaker.admit(self.clock.now()) {
-            return self.spare_provider(entry, rest);
-        }
         let mut ask = match self.mark(entry).await {
             Ok(ask) => ask,
             Err(progress) => return progress,
