@@ -24,7 +24,6 @@ use crate::verify::{IdClaims, Rendered, Verifier};
 
 mod answer;
 mod begin;
-mod breaker;
 mod chores;
 mod cookie;
 mod end;
