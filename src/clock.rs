@@ -73,7 +73,14 @@ pub enum Clock {
     System,
     /// The machine's wall clock plus a shift in milliseconds that the demo and the tests move forward.
     Shifted(Arc<AtomicU64>),
+    /// The runtime's time, which tests pause and move.
+    #[cfg(test)]
+    Paused(tokio::time::Instant),
 }
+
+/// When the time of [`Clock::Paused`] begins, in seconds.
+#[cfg(test)]
+const BEGINNING: u64 = 4_000_000_000;
 
 impl Clock {
     /// A clock that can be moved forward, starting at the machine's time.
@@ -81,11 +88,19 @@ impl Clock {
         Self::Shifted(Arc::default())
     }
 
+    /// The time of a runtime whose time is paused, from a fixed beginning: the same in every run.
+    #[cfg(test)]
+    pub(crate) fn paused() -> Self {
+        Self::Paused(tokio::time::Instant::now())
+    }
+
     /// The time now.
     pub fn now(&self) -> Timestamp {
         match self {
             Self::System => wall(),
             Self::Shifted(shift) => wall() + Duration::from_millis(shift.load(Ordering::Relaxed)),
+            #[cfg(test)]
+            Self::Paused(beginning) => Timestamp::from_secs(BEGINNING) + beginning.elapsed(),
         }
     }
 

@@ -24,6 +24,7 @@ use crate::verify::{IdClaims, Rendered, Verifier};
 
 mod answer;
 mod begin;
+mod breaker;
 mod chores;
 mod cookie;
 mod end;
@@ -524,7 +525,14 @@ impl Sessions {
             ) => return Ok(None),
         };
         let sessions = Arc::clone(self);
-        let ending = async move { sessions.sign_out(entry, reason).await };
+        let ending = async move {
+            let ended = sessions.sign_out(Arc::clone(&entry), reason).await?;
+            if ended.is_none() {
+                // Somebody else's sign-out may still be on its way to the store: this one's answer must not come before.
+                sessions.tell_end(&entry, Vec::new()).await?;
+            }
+            Ok(ended)
+        };
         let ended = self.work.spawn_on(ending, &self.background).await;
         ended.map_err(|source| interrupted("end a session", source))?
     }

@@ -35,6 +35,11 @@ impl Sessions {
             Absorbed::Yes => {
                 self.warn_if_too_long(entry);
                 self.save(entry).await;
+                if still_has_older(entry, ask) {
+                    // Another node, which took this one for dead, is at work with the tokens before: its number counts.
+                    self.count_swap(entry, SwapOutcome::Elsewhere);
+                    return self.follow(entry).await;
+                }
                 self.check(entry).await
             }
             Absorbed::Overtaken => {
@@ -208,6 +213,7 @@ impl Sessions {
             issuer::Error::Unusable { reason, .. } | issuer::Error::Unknown { reason } => {
                 tracing::warn!(session = %name, reason, "the outcome of a swap is unknown");
                 provider.is_unsure();
+                provider.breaker.failed(self.clock.now(), None);
                 self.doubt(entry, ask).await
             }
             issuer::Error::Client { error } => {
@@ -223,6 +229,7 @@ impl Sessions {
                 retry_after,
             } => {
                 provider.is_down(&reason);
+                provider.breaker.failed(self.clock.now(), retry_after);
                 self.unavailable(entry, ask, retry_after, Trouble::Outage)
                     .await
             }
@@ -239,7 +246,6 @@ impl Sessions {
     ) -> Progress {
         let next = self.stumbled(entry, retry_after);
         if ask.doubt {
-            self.let_others_try(entry, ask).await;
             return Progress::Failed;
         }
         entry.state().trouble = trouble;
@@ -254,15 +260,11 @@ impl Sessions {
     async fn doubt(self: &Arc<Self>, entry: &Arc<Entry>, ask: &Ask) -> Progress {
         entry.state().trouble = Trouble::Doubt;
         self.stumbled(entry, None);
-        self.let_others_try(entry, ask).await;
-        Progress::Failed
-    }
-
-    /// The mark stays, and its lease ends: the other nodes need not wait for what does not come.
-    async fn let_others_try(self: &Arc<Self>, entry: &Arc<Entry>, ask: &Ask) {
         if self.shared.is_some() {
+            // The mark stays, and its lease ends: the other nodes need not wait for what does not come.
             self.release(entry, ask, |_| ()).await;
         }
+        Progress::Failed
     }
 
     /// Ends a swap that brought nothing, unless another node has taken it over.
@@ -287,6 +289,20 @@ impl Sessions {
         let next = self.clock.now() + STORE_PAUSE;
         entry.state().not_before = next;
         entry.swap_not_before(next);
+        Progress::Failed
+    }
+
+    /// The provider is left alone for now: this session was not sent to it.
+    pub(super) fn spare_provider(&self, entry: &Entry, rest: Duration) -> Progress {
+        let next = self.clock.now() + rest;
+        let mut state = entry.state();
+        state.not_before = next;
+        if state.in_doubt() {
+            entry.swap_not_before(Timestamp::MAX);
+        } else {
+            state.trouble = Trouble::Outage;
+            entry.swap_not_before(next);
+        }
         Progress::Failed
     }
 
@@ -337,6 +353,13 @@ pub(super) fn is_unknown(error: &issuer::Error) -> bool {
         | issuer::Error::Unavailable { .. }
         | issuer::Error::NotOffered(_) => false,
     }
+}
+
+/// Whether the store, with a newer number, has put the tokens that were to be replaced in the place of what came.
+fn still_has_older(entry: &Entry, ask: &Ask) -> bool {
+    let state = entry.state();
+    let mut record = state.record().into_iter();
+    record.any(|record| record.generation <= ask.generation)
 }
 
 pub(super) fn holds_a_token(salvage: &issuer::Salvage) -> bool {

@@ -17,7 +17,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest pause between retries.
 const LAST_RETRY: Duration = Duration::from_mins(1);
 /// The most that a provider's `Retry-After` is believed.
-const RETRY_AFTER: Duration = Duration::from_mins(5);
+pub(super) const RETRY_AFTER: Duration = Duration::from_mins(5);
 
 /// A session's own place in an interval, from 0 to 1, so that sessions that began together don't swap together.
 /// The hash is as good as random, and the same for the same session.

@@ -1,20 +1,46 @@
 //! A provider as sessions see it: so many calls at once, and one log line when it goes and when it comes back.
 
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 
-use crate::issuer::Issuer;
+use super::breaker::Breaker;
+use crate::issuer::{self, Issuer, Revocable};
 use crate::telemetry::metrics::IdpMetrics;
+use crate::token::{Grant, RefreshToken};
 
 /// How many revocations are under way at a time, for each provider.
 const REVOCATIONS_AT_ONCE: usize = 16;
+
+/// A call to a provider under way.
+pub(super) type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, issuer::Error>> + Send + 'a>>;
+
+/// What swaps and revocations ask of a provider: the seam at which tests put one in process.
+pub(super) trait Endpoint: fmt::Debug + Send + Sync {
+    /// Exchanges a refresh token (RFC 6749 section 6).
+    fn refresh<'a>(&'a self, token: &'a RefreshToken) -> Call<'a, Grant>;
+    /// Revokes a token (RFC 7009).
+    fn revoke<'a>(&'a self, token: &'a Revocable) -> Call<'a, ()>;
+}
+
+impl Endpoint for Issuer {
+    fn refresh<'a>(&'a self, token: &'a RefreshToken) -> Call<'a, Grant> {
+        Box::pin(Self::refresh(self, token))
+    }
+
+    fn revoke<'a>(&'a self, token: &'a Revocable) -> Call<'a, ()> {
+        Box::pin(Self::revoke(self, token))
+    }
+}
 
 /// A provider, and how many calls it gets at once.
 #[derive(Debug)]
 pub(super) struct Provider {
     pub(super) issuer: Arc<Issuer>,
+    pub(super) endpoint: Arc<dyn Endpoint>,
     pub(super) swaps: Semaphore,
     pub(super) revocations: Semaphore,
     pub(super) metrics: Arc<IdpMetrics>,
@@ -22,17 +48,21 @@ pub(super) struct Provider {
     down: AtomicBool,
     /// The last that was asked of it had no outcome that is known.
     unsure: AtomicBool,
+    /// Whether swaps are to be asked for.
+    pub(super) breaker: Breaker,
 }
 
 impl Provider {
     pub(super) fn new(issuer: Arc<Issuer>, swaps_at_once: usize, metrics: Arc<IdpMetrics>) -> Self {
         Self {
+            endpoint: Arc::clone(&issuer) as Arc<dyn Endpoint>,
             issuer,
             swaps: Semaphore::new(swaps_at_once),
             revocations: Semaphore::new(REVOCATIONS_AT_ONCE),
             metrics,
             down: AtomicBool::new(false),
             unsure: AtomicBool::new(false),
+            breaker: Breaker::default(),
         }
     }
 
@@ -47,6 +77,7 @@ impl Provider {
     }
 
     pub(super) fn is_up(&self) {
+        self.breaker.answered();
         self.unsure.store(false, Ordering::Relaxed);
         if self.down.swap(false, Ordering::Relaxed) {
             tracing::info!(idp = %self.issuer.settings().name, "the identity provider answers again");

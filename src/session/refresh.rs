@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::answer::is_unknown;
 use super::entry::{Current, Entry, Flight, Progress, State, Trouble};
 use super::provider::Provider;
-use super::record::{Kept, Record};
-use super::store::{Change, Written};
-use super::{Activity, EndReason, Error, Live, Sessions, pace};
+use super::record::{Kept, Phase, Record};
+use super::store::{Change, Row, Written};
+use super::{Activity, EndReason, Error, Live, Sessions, StoreError, pace};
 use crate::clock::Timestamp;
 use crate::issuer;
 use crate::telemetry::metrics::SwapOutcome;
@@ -163,15 +163,15 @@ impl Sessions {
         patience: Duration,
     ) -> Result<Arc<Live>, Error> {
         let landed = flight.wait_for(|progress| *progress != Progress::UnderWay);
-        let landed = timeout(patience, landed).await;
-        let progress = landed.ok().and_then(Result::ok).map(|progress| *progress);
+        // Whether it landed, and how, is seen by what there is now.
+        let _ = timeout(patience, landed).await;
         let now = self.clock.now();
         let state = entry.state();
         if let Kept::Over(tombstone) = &state.kept {
             return Err(Error::Ended(tombstone.reason));
         }
         let current = entry.current();
-        if progress == Some(Progress::Swapped) || now < current.fresh_until {
+        if now < current.fresh_until {
             return Ok(Arc::clone(&current.live));
         }
         let error = state.not_now(state.not_before.since(now));
@@ -233,7 +233,9 @@ impl Sessions {
         landing.progress = self.swap(&entry).await;
         let swapped = landing.progress == Progress::Swapped;
         drop(landing);
-        if swapped {
+        // What another node is at work on is that node's to save.
+        let ours = |record: &Record| record.phase == Phase::Active;
+        if swapped && entry.state().record().is_some_and(ours) {
             self.save(&entry).await;
         }
     }
@@ -258,6 +260,9 @@ impl Sessions {
             self.stumbled(entry, None);
             return Progress::Failed;
         };
+        if let Err(rest) = provider.breaker.admit(self.clock.now()) {
+            return self.spare_provider(entry, rest);
+        }
         let mut ask = match self.mark(entry).await {
             Ok(ask) => ask,
             Err(progress) => return progress,
@@ -285,7 +290,7 @@ impl Sessions {
         ask: &mut Ask,
     ) -> Result<Grant, issuer::Error> {
         let sent = self.clock.now();
-        let answer = provider.issuer.refresh(&ask.token).await;
+        let answer = provider.endpoint.refresh(&ask.token).await;
         let leeway = provider.issuer.settings().reuse_leeway;
         let again = !ask.doubt && pace::may_reuse(sent, self.clock.now(), leeway);
         if !again || !answer.as_ref().is_err_and(is_unknown) {
@@ -294,7 +299,7 @@ impl Sessions {
         tracing::warn!(session = %entry.name(), "the outcome of a swap is unknown: its token is sent once more at once");
         ask.doubt = true;
         entry.state().trouble = Trouble::Doubt;
-        provider.issuer.refresh(&ask.token).await
+        provider.endpoint.refresh(&ask.token).await
     }
 
     /// Leaves the durable mark that the provider is about to be asked.
@@ -305,7 +310,7 @@ impl Sessions {
         let now = self.clock.now();
         let (ask, marked) = self.prepare(entry, now).ok_or(Progress::Failed)?;
         let row = self.row(entry, &marked);
-        match self.store.write(Change::Mark(entry.hash, row)).await {
+        match self.write_mark(entry, row).await {
             Ok(Written::Done) => {}
             // Another node was faster, or has ended it.
             Ok(Written::Refused) => {
@@ -329,6 +334,14 @@ impl Sessions {
         let record = state.record_mut().ok_or(Progress::Failed)?;
         (record.fence, record.phase) = (marked.fence, marked.phase);
         Ok(ask)
+    }
+
+    async fn write_mark(&self, entry: &Entry, row: Row) -> Result<Written, StoreError> {
+        let (asked, fence) = (Instant::now(), row.fence);
+        match self.store.write(Change::Mark(entry.hash, row)).await? {
+            Written::Done => self.still_holds(entry, fence, asked).await,
+            Written::Refused => Ok(Written::Refused),
+        }
     }
 
     fn prepare(&self, entry: &Entry, now: Timestamp) -> Option<(Ask, Record)> {

@@ -398,7 +398,7 @@ impl Sessions {
             return Revocation::Owed;
         };
         let permit = provider.revocations.acquire().await;
-        let answer = provider.issuer.revoke(&owed.revocable()).await;
+        let answer = provider.endpoint.revoke(&owed.revocable()).await;
         drop(permit);
         self.metrics
             .revocations

@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::end::Tokens;
 use super::entry::{Entry, Progress};
 use super::record::{Kept, Phase, Record, Tombstone};
 use super::store::news::Edition;
-use super::store::{Change, Found};
+use super::store::{Change, Found, Written};
 use super::{EndReason, OnStoreError, Sessions, StoreError};
 use crate::clock::Timestamp;
 use crate::token::SessionHash;
@@ -167,7 +167,8 @@ impl Sessions {
             let pending = {
                 let state = entry.state();
                 let unchecked = |record: &Record| record.unchecked.is_some();
-                if !state.elsewhere && !state.record().is_some_and(unchecked) {
+                let over = state.record().is_none();
+                if over || !state.elsewhere && !state.record().is_some_and(unchecked) {
                     return Progress::Failed;
                 }
                 !state.elsewhere
@@ -179,6 +180,27 @@ impl Sessions {
             let _ = timeout(LOOK, changed).await;
         }
         Progress::Failed
+    }
+
+    /// Whether a mark still holds that was asked for then. Where its answer was long in coming its lease may be over, and
+    /// another node at work: it is renewed until there is time enough for the call.
+    pub(super) async fn still_holds(
+        &self,
+        entry: &Entry,
+        fence: u64,
+        mut asked: Instant,
+    ) -> Result<Written, StoreError> {
+        let Some(shared) = &self.shared else {
+            return Ok(Written::Done);
+        };
+        while asked.elapsed() >= shared.lease / 2 {
+            asked = Instant::now();
+            let renewal = Change::Renew(entry.hash, fence);
+            if self.store.write(renewal).await? == Written::Refused {
+                return Ok(Written::Refused);
+            }
+        }
+        Ok(Written::Done)
     }
 
     /// Keeps the lease of a swap alive while its call to the provider runs.

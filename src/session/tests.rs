@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod common;
 mod cookie;
 mod deadlines;
 mod end;
@@ -16,6 +17,7 @@ mod errors;
 mod house;
 mod idp;
 mod limit;
+mod nodes;
 mod ready;
 mod restart;
 mod rotation;

@@ -443,3 +443,47 @@ async fn without_a_refresh_token_the_session_ends_with_its_access_token() {
     assert_eq!(house.end_of(&id).await, EndReason::Expired);
     assert_eq!(house.idp.refreshes(), 0);
 }
+
+#[tokio::test]
+async fn a_rest_that_the_provider_asks_for_is_given_by_all_sessions() {
+    let house = House::new().await;
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        ids.push(house.login_as(Some(&format!("sid-{n}")), None).await);
+    }
+    house.idp.always(Script::Busy(30));
+    house.clock.advance(TOKEN);
+    is_not_now(&house.open(&ids[0]).await);
+    for id in &ids[1..] {
+        assert!(is_not_now(&house.open(id).await) > 20 * SECOND);
+    }
+    assert_eq!(house.idp.refreshes(), 1);
+    house.idp.always(Script::Answer);
+    house.clock.advance(40 * SECOND);
+    for id in &ids {
+        assert_eq!(house.open(id).await.unwrap().generation, 1);
+    }
+}
+
+/// Each token that is sent to it is in doubt, so that few must be.
+#[tokio::test]
+async fn a_provider_that_breaks_off_gets_few_tokens() {
+    let house = House::new().await;
+    let mut ids = Vec::new();
+    for n in 0..50 {
+        ids.push(house.login_as(Some(&format!("sid-{n}")), None).await);
+    }
+    house.idp.always(Script::RotateAndReset);
+    house.clock.advance(TOKEN);
+    for id in &ids {
+        house.open(id).await.unwrap_err();
+    }
+    assert_eq!(house.idp.refreshes(), 5);
+    house.idp.always(Script::Answer);
+    house.clock.advance(10 * SECOND);
+    let mut swapped = 0;
+    for id in &ids[5..] {
+        swapped += u32::from(house.open(id).await.is_ok());
+    }
+    assert_eq!(swapped, 45, "all that were not sent");
+}
