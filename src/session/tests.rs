@@ -14,6 +14,7 @@ mod cookie;
 mod deadlines;
 mod end;
 mod errors;
+mod explore;
 mod house;
 mod idp;
 mod limit;
