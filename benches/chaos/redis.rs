@@ -144,3 +144,27 @@ async fn until_it_knows_the_others(sentinel: &Process) {
         sentinel.tail(20)
     );
 }
+
+impl Redis {
+    /// What the store has of a session, by its hash in hex.
+    pub async fn row(&self, hash: &str) -> String {
+        let tag = &hash[..2];
+        let command = format!("HMGET tidegate:{{{tag}}}:s:{hash} fence generation ended");
+        let row = ask(self.servers[0].port, &command)
+            .await
+            .unwrap_or_default();
+        let lines: Vec<&str> = row
+            .lines()
+            .filter(|line| !line.starts_with(['*', '$']))
+            .collect();
+        let lease = ask(
+            self.servers[0].port,
+            &format!("GET tidegate:{{{tag}}}:l:{hash}"),
+        )
+        .await;
+        format!(
+            "fence, generation, ended: {lines:?}; leased: {}",
+            lease.is_ok_and(|l| !l.starts_with("$-1"))
+        )
+    }
+}

@@ -56,11 +56,21 @@ pub async fn judge(
     allowed: Allowed,
 ) -> Row {
     let patience = world.plan.seconds(90, 20);
+    let driven = began.elapsed();
     world.mend().await;
     finish_sign_outs(world, patience).await;
+    let left = began.elapsed();
     all_are_served(world, patience).await;
+    let served = began.elapsed();
     let (owed, confirmed) = revocations(world, patience).await;
+    let revoked = began.elapsed();
     nobody_is_served_after_the_end(world).await;
+    if std::env::var_os("CHAOS_TIMES").is_some() {
+        println!(
+            "{name}: driven {driven:?}, signed out {left:?}, served {served:?}, revoked {revoked:?}, all {:?}",
+            began.elapsed()
+        );
+    }
     let families = world.idp.families(None);
     let replays = world.replays();
     let reuses: usize = families.iter().map(|f| f.count(Step::Reused)).sum();
@@ -234,6 +244,10 @@ async fn revocations(world: &Arc<World>, patience: Duration) -> (usize, usize) {
     }
     for visitor in &open {
         world.testify(visitor, "signed out, and not revoked at the provider");
+        if let Some(store) = &world.store {
+            let row = store.row(&visitor.hash()).await;
+            world.remark(&format!("visitor {} in the store: {row}", visitor.number));
+        }
     }
     (owed, owed - open.len())
 }

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, header};
 use http_body_util::Full;
+use std::time::{Duration, Instant};
+
 use tidegate::clock::{Clock, Timestamp};
 use url::Url;
 
@@ -20,6 +22,9 @@ use crate::world::World;
 const HOPS: usize = 10;
 /// The session cookie.
 const COOKIE: &str = "__Host-tidegate";
+
+/// An answer that takes longer is noted.
+const SLOW: Duration = Duration::from_secs(4);
 
 /// Where a visitor stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,11 +108,16 @@ impl Visitor {
 
     /// What the gateways' logs call the session.
     pub fn log_name(&self) -> String {
+        self.hash()[..12].to_owned()
+    }
+
+    /// What the store knows the session by, in hex.
+    pub fn hash(&self) -> String {
         let cookie = self.cookie();
         let id = URL_SAFE_NO_PAD.decode(cookie.trim_start_matches("__Host-tidegate="));
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &id.unwrap_or_default());
         let mut name = String::new();
-        for byte in digest.as_ref().iter().take(6) {
+        for byte in digest.as_ref() {
             write!(name, "{byte:02x}").unwrap();
         }
         name
@@ -131,15 +141,24 @@ impl Visitor {
     /// GET as a script does it.
     pub async fn fetch(&self, world: &World, door: usize) -> Seen {
         let sent = self.cookie();
+        let began = Instant::now();
         let request = self.request(world, Method::GET, "/data", &sent);
         let reply = world.doors[door]
             .send(request.body(Full::default()).unwrap())
             .await;
+        let took = began.elapsed();
+        if took > SLOW {
+            let status = reply.as_ref().map_or(0, |reply| reply.status.as_u16());
+            world.testify(
+                self,
+                &format!("{status} from gateway {door} after {took:?}"),
+            );
+        }
         self.judge(world, door, &sent, reply).await
     }
 
     /// The same, hung up on after a moment. Nothing is known of what came of it.
-    pub async fn abort(&self, world: &World, door: usize, after: std::time::Duration) {
+    pub async fn abort(&self, world: &World, door: usize, after: Duration) {
         let request = self.request(world, Method::GET, "/data", &self.cookie());
         let sending = world.doors[door].send(request.body(Full::default()).unwrap());
         let _ = tokio::time::timeout(after, sending).await;
@@ -265,7 +284,7 @@ impl Visitor {
                 Landed::LoginPage => break,
                 Landed::At(..) | Landed::Failed(_) => {}
             }
-            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            tokio::time::sleep(Duration::from_millis(250)).await;
         }
         world.not_healed(self);
     }

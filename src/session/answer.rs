@@ -246,6 +246,7 @@ impl Sessions {
     ) -> Progress {
         let next = self.stumbled(entry, retry_after);
         if ask.doubt {
+            self.let_others_try(entry, ask).await;
             return Progress::Failed;
         }
         entry.state().trouble = trouble;
@@ -260,11 +261,15 @@ impl Sessions {
     async fn doubt(self: &Arc<Self>, entry: &Arc<Entry>, ask: &Ask) -> Progress {
         entry.state().trouble = Trouble::Doubt;
         self.stumbled(entry, None);
+        self.let_others_try(entry, ask).await;
+        Progress::Failed
+    }
+
+    /// The mark stays, and its lease ends: the other nodes need not wait for what does not come.
+    async fn let_others_try(self: &Arc<Self>, entry: &Arc<Entry>, ask: &Ask) {
         if self.shared.is_some() {
-            // The mark stays, and its lease ends: the other nodes need not wait for what does not come.
             self.release(entry, ask, |_| ()).await;
         }
-        Progress::Failed
     }
 
     /// Ends a swap that brought nothing, unless another node has taken it over.

@@ -87,10 +87,11 @@ async fn outage(world: &Arc<World>) {
     let leaving = world.signed_in().into_iter().take(plan.choose(200, 12));
     let leaving: Vec<_> = leaving.collect();
     let traffic = Traffic::start(world, habits(plan));
-    for visitor in &leaving {
-        visitor.sign_out(world, world.some_door()).await;
-    }
-    tokio::time::sleep(half).await;
+    let asking = leaving
+        .iter()
+        .map(|visitor| visitor.sign_out(world, world.some_door()));
+    let asking = futures_util::future::join_all(asking);
+    tokio::join!(asking, tokio::time::sleep(half));
     world.happened(Incident::Kill(0));
     world.nodes[0].process.terminate().await;
     world.restart(0).await;

@@ -326,6 +326,8 @@ impl Grants {
     ) -> Hit {
         if let Some(known) = self.refresh.get(token) {
             if forgets_spent && known.spent {
+                let id = known.family;
+                self.write_down(id, Step::RevokedInVain, now);
                 return Hit::Nothing;
             }
             let id = known.family;

@@ -20,6 +20,8 @@ pub enum Step {
     Reused,
     /// A refresh token of it was revoked (RFC 7009).
     Revoked,
+    /// A spent refresh token of it was revoked, which did nothing ([`super::Fault::SpentIsForgotten`]).
+    RevokedInVain,
     /// A refresh was refused, since the family was dead.
     Refused,
 }

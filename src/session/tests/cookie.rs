@@ -1,7 +1,10 @@
 //! The session in the browser's cookie: memory goes first, a restart loses nothing, and the cookie tells nobody anything.
 
+use std::pin::pin;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::FutureExt;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -361,4 +364,50 @@ async fn an_answer_that_is_not_checked_yet_is_in_the_cookie_already() {
     assert_eq!(next.open(&newer).await.unwrap().generation, 2);
     assert_eq!(house.idp.reuses(), 0);
     house.calm().await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_behind_does_not_swap_in_the_background_either() {
+    let here = House::in_cookie().await;
+    let cookie = here.login().await;
+    let there = here.forgetful(&keys(&[KEY]));
+    there.open(&cookie).await.unwrap();
+    let cookie = answered(&there, cookie);
+    // The access token here is good for ten seconds more.
+    here.clock.advance(TOKEN - 10 * SECOND);
+    assert_eq!(here.open(&cookie).await.unwrap().generation, 2);
+    here.calm().await;
+    assert_eq!((here.idp.refreshes(), here.idp.reuses()), (2, 0));
+}
+
+#[tokio::test]
+async fn a_session_that_has_run_out_gets_no_newer_cookie() {
+    let house = House::in_cookie().await;
+    let cookie = house.login().await;
+    house.clock.advance(2 * MINUTE);
+    house.open(&cookie).await.unwrap();
+    assert!(house.sessions.newer_cookie(&cookie).is_some());
+    house.clock.advance(30 * MINUTE);
+    assert!(house.sessions.newer_cookie(&cookie).is_none());
+}
+
+#[tokio::test]
+async fn a_request_that_races_a_sign_out_after_a_restart_brings_nothing_back() {
+    let house = House::in_cookie().await;
+    let cookie = house.login().await;
+    let next = house.forgetful(&keys(&[KEY]));
+    let one_at_a_time = next.sessions.winning_back.lock().await;
+    let mut ending = pin!(next.sessions.end(&cookie, EndReason::SignedOut));
+    assert!(ending.as_mut().now_or_never().is_none());
+    let mut opening = pin!(next.open(&cookie));
+    assert!(opening.as_mut().now_or_never().is_none());
+    drop(one_at_a_time);
+    assert!(ending.await.unwrap().is_some());
+    let refused = opening.await;
+    assert!(
+        matches!(refused, Err(Error::Ended(EndReason::SignedOut))),
+        "{refused:?}"
+    );
+    assert!(next.store.inner_row(&cookie).await.unwrap().ended);
+    assert!(house.idp.living().is_empty());
 }
