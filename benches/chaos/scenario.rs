@@ -30,27 +30,57 @@ async fn stage(plan: &Plan, name: &str, setup: Setup, store: Store) -> Stage {
     Stage { world, began }
 }
 
-/// Every scenario that is wanted; `all` gets what is left of the time.
+/// Every scenario that is wanted; `all` gets what is left of the time. The smoke run has no time for one after the other.
 pub async fn run(plan: &Plan, began: Instant) -> Vec<Row> {
+    let (mut rows, more) = if plan.smoke {
+        tokio::join!(first(plan), second(plan))
+    } else {
+        (first(plan).await, second(plan).await)
+    };
+    rows.extend(more);
+    if plan.wants("all") {
+        rows.push(together::all(plan, began).await);
+    }
+    rows
+}
+
+/// Without faults.
+async fn first(plan: &Plan) -> Vec<Row> {
+    let mut rows = Vec::new();
+    if plan.wants("steady") {
+        rows.push(calm::steady(plan).await);
+    }
+    if plan.wants("stampede") {
+        rows.push(calm::stampede(plan).await);
+    }
+    if plan.wants("expiry") {
+        rows.push(calm::expiry(plan).await);
+    }
+    if plan.wants("logout-race") {
+        rows.push(leaving::race(plan).await);
+    }
+    if plan.wants("logout-spread") && plan.nodes > 1 {
+        rows.push(leaving::spread(plan).await);
+    }
+    rows
+}
+
+/// With faults.
+async fn second(plan: &Plan) -> Vec<Row> {
     let mut rows = Vec::new();
     let several = plan.store == Store::Redis;
-    macro_rules! row {
-        ($name:literal, $when:expr, $run:expr) => {
-            if plan.wants($name) && $when {
-                rows.push($run.await);
-            }
-        };
+    if plan.wants("kill") {
+        rows.push(faults::kill(plan).await);
     }
-    row!("steady", true, calm::steady(plan));
-    row!("stampede", true, calm::stampede(plan));
-    row!("expiry", true, calm::expiry(plan));
-    row!("logout-race", true, leaving::race(plan));
-    row!("logout-spread", plan.nodes > 1, leaving::spread(plan));
-    row!("kill", true, faults::kill(plan));
-    row!("idp", true, faults::idp(plan));
-    row!("redis", several, faults::redis(plan));
-    row!("sentinel", several, faults::sentinel(plan));
-    row!("all", true, together::all(plan, began));
+    if plan.wants("idp") {
+        rows.push(faults::idp(plan).await);
+    }
+    if plan.wants("redis") && several {
+        rows.push(faults::redis(plan).await);
+    }
+    if plan.wants("sentinel") && several {
+        rows.push(faults::sentinel(plan).await);
+    }
     rows
 }
 

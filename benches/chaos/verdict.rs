@@ -56,21 +56,11 @@ pub async fn judge(
     allowed: Allowed,
 ) -> Row {
     let patience = world.plan.seconds(90, 20);
-    let driven = began.elapsed();
     world.mend().await;
     finish_sign_outs(world, patience).await;
-    let left = began.elapsed();
     all_are_served(world, patience).await;
-    let served = began.elapsed();
     let (owed, confirmed) = revocations(world, patience).await;
-    let revoked = began.elapsed();
     nobody_is_served_after_the_end(world).await;
-    if std::env::var_os("CHAOS_TIMES").is_some() {
-        println!(
-            "{name}: driven {driven:?}, signed out {left:?}, served {served:?}, revoked {revoked:?}, all {:?}",
-            began.elapsed()
-        );
-    }
     let families = world.idp.families(None);
     let replays = world.replays();
     let reuses: usize = families.iter().map(|f| f.count(Step::Reused)).sum();

@@ -30,7 +30,7 @@ pub async fn kill(plan: &Plan) -> Row {
         .set(Fault::SlowAnswer(Duration::from_millis(15)));
     let traffic = Traffic::start(world, habits(plan));
     let mut kills = 0;
-    let until = Instant::now() + plan.seconds(60, 10);
+    let until = Instant::now() + plan.seconds(60, 8);
     let mut chance = world.chance();
     while Instant::now() < until {
         tokio::time::sleep(chance.millis(400, plan.choose(2500, 1200))).await;
@@ -73,7 +73,7 @@ pub async fn idp(plan: &Plan) -> Row {
     world.trouble_idp_links(Mode::Blackhole, each).await;
     traffic.stop().await;
     outage(world).await;
-    drive(world, habits(plan), plan.seconds(10, 3)).await;
+    drive(world, habits(plan), plan.seconds(10, 2)).await;
     let mut row = judge(world, "idp", stage.began, EVERYTHING).await;
     row.must(row.owed > 0, "nobody signed out".into());
     row
@@ -82,7 +82,7 @@ pub async fn idp(plan: &Plan) -> Row {
 /// The provider refuses connections; people sign out all the same, and a gateway is restarted in the middle.
 async fn outage(world: &Arc<World>) {
     let plan = &world.plan;
-    let half = plan.seconds(60, 5) / 2;
+    let half = plan.seconds(60, 4) / 2;
     world.idp.go_down();
     let leaving = world.signed_in().into_iter().take(plan.choose(200, 12));
     let leaving: Vec<_> = leaving.collect();
@@ -113,19 +113,19 @@ pub async fn redis(plan: &Plan) -> Row {
             ..habits(plan)
         },
     );
-    let away = plan.seconds(30, 4);
+    let away = plan.seconds(30, 3);
     tokio::time::sleep(away / 4).await;
     world.happened(Incident::Store(tidegate::clock::Clock::System.now() + away));
     server.signal("STOP").await;
     tokio::time::sleep(away).await;
     server.signal("CONT").await;
-    tokio::time::sleep(plan.seconds(8, 3)).await;
+    tokio::time::sleep(plan.seconds(8, 2)).await;
     world.happened(Incident::Store(tidegate::clock::Clock::System.now() + away));
     server.kill().await;
     tokio::time::sleep(away).await;
     server.start().await;
     server.until_pong().await;
-    tokio::time::sleep(plan.seconds(8, 3)).await;
+    tokio::time::sleep(plan.seconds(8, 2)).await;
     let mut chance = world.chance();
     for _ in 0..plan.choose(100, 15) {
         world.nodes[chance.below(world.nodes.len())]
@@ -163,7 +163,7 @@ pub async fn sentinel(plan: &Plan) -> Row {
         let master = redis.master().await;
         promoted = (master == Some(redis.servers[1].port)).then(|| killed.elapsed());
     }
-    tokio::time::sleep(plan.seconds(15, 4)).await;
+    tokio::time::sleep(plan.seconds(15, 3)).await;
     traffic.stop().await;
     let allowed = Allowed {
         lost: false,
