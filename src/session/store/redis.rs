@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use redis::Cmd;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::news::News;
@@ -22,6 +22,7 @@ use crate::token::SessionHash;
 mod desk;
 mod lanes;
 mod link;
+mod masters;
 mod names;
 mod pulse;
 mod recent;
@@ -53,6 +54,10 @@ const SURVEY: Duration = Duration::from_secs(5);
 const SETTLING: Duration = Duration::from_secs(5);
 /// How long who keeps house may be silent before another does.
 const HOUSE_LEASE: Duration = Duration::from_secs(20);
+/// How long it is remembered what was written before the link was lost.
+const KEEP: Duration = Duration::from_secs(10);
+/// The same where a shard can be lost while the link is up: longer than its replica takes to take over.
+const KEEP_CLUSTER: Duration = Duration::from_secs(30);
 /// So many sessions are looked at together.
 const TOGETHER: usize = 32;
 
@@ -87,6 +92,8 @@ impl Default for Pace {
 pub(in crate::session) struct Redis {
     inner: Arc<Inner>,
     lanes: Arc<Lanes>,
+    /// The order of those that wait for the link to settle.
+    waiting: Arc<Lanes>,
     background: Handle,
     _stop: DropGuard,
 }
@@ -128,6 +135,10 @@ impl Redis {
     ) -> Self {
         let owner = Owner(owner.to_be_bytes());
         let news = Arc::new(News::default());
+        let remembered = match settings.servers {
+            RedisServers::One(_) | RedisServers::Sentinel { .. } => KEEP,
+            RedisServers::Cluster(_) => KEEP_CLUSTER,
+        };
         let inner = Arc::new(Inner {
             link: Link::new(settings.clone(), owner, Arc::clone(&news)),
             desk: Desk {
@@ -136,7 +147,7 @@ impl Redis {
                 lease: pace.lease,
                 clock: clock.clone(),
             },
-            recent: Recent::default(),
+            recent: Recent::for_so_long(remembered),
             news,
             pace,
             written: AtomicU64::default(),
@@ -148,6 +159,7 @@ impl Redis {
         Self {
             inner,
             lanes,
+            waiting: Arc::default(),
             background,
             _stop: stop.drop_guard(),
         }
@@ -196,16 +208,21 @@ async fn within<T>(
 }
 
 async fn keep(inner: Arc<Inner>, lanes: Arc<Lanes>) {
-    let prepare = |up| inner.repeat(up, &lanes);
+    let prepare = |up, lost| inner.repeat(up, lost, &lanes);
     inner.link.keep(prepare).await;
 }
 
 impl Inner {
+    async fn settle(&self) -> Result<(), Fault> {
+        let settling = async { self.link.up().await?.settled(self.pace.settle).await };
+        within(SETTLING, settling).await
+    }
+
     async fn write(&self, change: Change) -> Result<Written, Fault> {
         let id = self.write_id();
         let up = within(WRITE, self.link.up()).await?;
-        if matches!(change, Change::Mark(..)) {
-            within(SETTLING, up.settled(self.pace.settle)).await?;
+        if let Change::Mark(session, _) = &change {
+            within(READ, up.assure(session)).await?;
         }
         let writing = self.desk.write(&up, id, &change, Told::First);
         let written = within(WRITE, writing).await?;
@@ -219,9 +236,10 @@ impl Inner {
         Ok(written)
     }
 
-    /// Tells Redis once more what it confirmed lately.
-    async fn repeat(&self, up: Up, lanes: &Arc<Lanes>) {
-        let writes = self.recent.to_repeat();
+    /// Tells Redis once more what it confirmed before it was lost. What it does not take is said; where it can't be told
+    /// now, the link is not up yet.
+    async fn repeat(&self, up: Up, lost: Instant, lanes: &Arc<Lanes>) -> Result<(), Fault> {
+        let writes = self.recent.to_repeat(lost);
         // Each takes its place before the first of them begins.
         let writes: Vec<_> = writes
             .into_iter()
@@ -232,16 +250,21 @@ impl Inner {
             turn.come().await;
             let written = self.desk.write(up, id, &change, Told::Again).await;
             drop(turn);
-            written.is_err()
+            written
         });
-        let failures = stream::iter(repeating)
-            .buffered(TOGETHER)
-            .filter(|failed| std::future::ready(*failed))
-            .count()
-            .await;
-        if failures > 0 {
-            tracing::error!(failures, "what Redis may have forgotten can't be repeated");
+        let mut repeated = stream::iter(repeating).buffered(TOGETHER);
+        let mut refused = 0;
+        while let Some(written) = repeated.next().await {
+            match written {
+                Ok(_) => {}
+                Err(Fault::Redis(error)) if server::refuses(&error) => refused += 1,
+                Err(other) => return Err(other),
+            }
         }
+        if refused > 0 {
+            tracing::error!(refused, "Redis does not take what it may have forgotten");
+        }
+        Ok(())
     }
 
     fn write_id(&self) -> WriteId {
@@ -307,8 +330,22 @@ impl Store for Redis {
 
     fn write(&self, change: Change) -> Answer<Written> {
         let inner = Arc::clone(&self.inner);
-        let mut turn = self.lanes.enter(&change);
+        let lanes = Arc::clone(&self.lanes);
+        // A swap that has to wait for the link must not hold up what reads the session meanwhile.
+        let waits =
+            matches!(change, Change::Mark(..)) && !inner.link.has_settled(inner.pace.settle);
+        let before = waits.then(|| self.waiting.enter(&change));
+        let turn = (!waits).then(|| lanes.enter(&change));
         let writing = self.background.spawn(async move {
+            let mut turn = if let Some(turn) = turn {
+                turn
+            } else {
+                inner.settle().await?;
+                if let Some(mut before) = before {
+                    before.come().await;
+                }
+                lanes.enter(&change)
+            };
             turn.come().await;
             let written = inner.write(change).await;
             drop(turn);

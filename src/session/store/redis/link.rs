@@ -13,13 +13,15 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::names::Names;
+use super::masters::Masters;
+use super::names::{self, Names};
 use super::pulse::Pulse;
 use super::rows;
 use super::scripts::Call;
 use super::servers::{RedisAddress, RedisSettings};
 use super::{Owner, server};
 use crate::session::store::news::News;
+use crate::token::SessionHash;
 
 /// How often this process speaks to itself.
 const BEAT: Duration = Duration::from_millis(500);
@@ -44,6 +46,9 @@ pub(super) enum Fault {
     /// No sentinel knows the master.
     #[error("the sentinels know no master of that name")]
     NoMaster,
+    /// It may have forgotten what it confirmed.
+    #[error("a master of the cluster is another one now")]
+    Restarted,
     /// They know another one now.
     #[error("the sentinels name another master")]
     Moved,
@@ -95,6 +100,14 @@ impl Line {
         }
     }
 
+    /// The masters of a cluster.
+    async fn masters(&self) -> Result<Masters, RedisError> {
+        match self {
+            Self::One(_) => Ok(Masters::default()),
+            Self::Many(many) => Masters::of(many).await,
+        }
+    }
+
     /// Whether an error says that the line leads nowhere. A cluster's heals by itself.
     fn is_cut_by(&self, error: &RedisError) -> bool {
         match self {
@@ -108,15 +121,17 @@ impl Line {
 #[derive(Clone)]
 pub(super) struct Up {
     line: Line,
+    masters: Arc<Masters>,
     gone: CancellationToken,
     /// Since when.
     pub(super) since: Instant,
 }
 
 impl Up {
-    fn new(line: Line) -> Self {
+    fn new(line: Line, masters: Masters) -> Self {
         Self {
             line,
+            masters: Arc::new(masters),
             gone: CancellationToken::new(),
             since: Instant::now(),
         }
@@ -135,6 +150,26 @@ impl Up {
     /// Asks any server that takes writes.
     pub(super) async fn ask_any(&self, command: Cmd) -> Result<Value, Fault> {
         self.unless_gone(self.line.ask_any(command)).await
+    }
+
+    /// Makes sure that the server that has a session has forgotten nothing since the link is up.
+    pub(super) async fn assure(&self, id: &SessionHash) -> Result<(), Fault> {
+        let Line::Many(many) = &self.line else {
+            return Ok(());
+        };
+        if self.masters.include_that_of(many, names::slot(id)).await? {
+            return Ok(());
+        }
+        self.gone.cancel();
+        Err(Fault::Lost)
+    }
+
+    /// Waits until a master of a cluster is another one; for ever where there is no cluster.
+    async fn masters_change(&self) {
+        match &self.line {
+            Line::One(_) => std::future::pending().await,
+            Line::Many(many) => self.masters.change(many).await,
+        }
     }
 
     /// Waits until the link has been up for so long.
@@ -204,15 +239,29 @@ impl Link {
         }
     }
 
+    /// Whether it has been up for so long.
+    pub(super) fn has_settled(&self, after: Duration) -> bool {
+        match &*self.state.borrow() {
+            State::Up(up) => up.since.elapsed() >= after,
+            State::Trying | State::Down(_) => false,
+        }
+    }
+
     /// Keeps it up; never returns. What `prepare` does is done before anybody may use a new connection.
-    pub(super) async fn keep<F: Future<Output = ()>>(&self, prepare: impl Fn(Up) -> F) {
+    pub(super) async fn keep<F>(&self, prepare: impl Fn(Up, Instant) -> F)
+    where
+        F: Future<Output = Result<(), Fault>>,
+    {
         let (mut said, mut pause) = (String::new(), FIRST_PAUSE);
+        let mut lost = Instant::now();
         for attempt in 0.. {
-            let why = match self.set_up(attempt, &prepare).await {
+            let why = match self.set_up(attempt, |up| prepare(up, lost)).await {
                 Ok(set_up) => {
                     said.clear();
                     pause = FIRST_PAUSE;
-                    self.hold(set_up).await
+                    let why = self.hold(set_up).await;
+                    lost = Instant::now();
+                    why
                 }
                 Err(why) => why,
             };
@@ -225,25 +274,25 @@ impl Link {
         }
     }
 
-    async fn set_up<F: Future<Output = ()>>(
-        &self,
-        attempt: usize,
-        prepare: &impl Fn(Up) -> F,
-    ) -> Result<SetUp, Fault> {
+    async fn set_up<F>(&self, attempt: usize, prepare: impl FnOnce(Up) -> F) -> Result<SetUp, Fault>
+    where
+        F: Future<Output = Result<(), Fault>>,
+    {
         let setting_up = async {
             let connected = self.settings.connect(attempt).await?;
             let mut listening = connected.listening;
             listening.subscribe(self.names.news()).await?;
             listening.subscribe(self.names.beat(self.owner.0)).await?;
+            let masters = connected.line.masters().await?;
             let mut set_up = SetUp {
-                up: Up::new(connected.line),
+                up: Up::new(connected.line, masters),
                 news: listening.into_on_message(),
                 master: connected.master,
                 pulse: Pulse::default(),
             };
             self.warn_once(&server::look_at(&set_up.up).await?);
             self.first_beat(&mut set_up).await?;
-            prepare(set_up.up.clone()).await;
+            prepare(set_up.up.clone()).await?;
             Ok(set_up)
         };
         let set_up = timeout(SET_UP, setting_up).await;
@@ -280,6 +329,7 @@ impl Link {
             why = self.beat(&up, &set_up.pulse) => why,
             why = self.listen(&mut set_up.news, &set_up.pulse) => why,
             () = self.settings.moves_from(set_up.master.as_ref()) => Fault::Moved,
+            () = up.masters_change() => Fault::Restarted,
             () = up.gone.cancelled() => Fault::Lost,
         };
         up.gone.cancel();

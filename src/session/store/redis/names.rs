@@ -85,6 +85,25 @@ impl Names {
     }
 }
 
+/// The slot of a cluster in which a session is (Redis cluster specification: CRC16 of the tag, modulo 16384).
+pub(super) fn slot(id: &SessionHash) -> u16 {
+    crc16(format!("{:02x}", tag(id)).as_bytes()) % 16384
+}
+
+/// CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            let shifted = crc << 1;
+            if crc & 0x8000 == 0 {
+                shifted
+            } else {
+                shifted ^ 0x1021
+            }
+        })
+    })
+}
+
 fn tag(id: &SessionHash) -> u8 {
     let [first, ..] = *id.as_bytes();
     first
@@ -95,4 +114,20 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
         // A string takes whatever is written to it.
         let _ = write!(text, "{byte:02x}");
     }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Names are where the specification says.
+
+    use super::*;
+
+    #[test]
+    fn a_slot_is_what_the_specification_says() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        // CLUSTER KEYSLOT x{7f}y
+        assert_eq!(slot(&SessionHash::from_bytes([0x7f; 32])), KEYSLOT);
+    }
+
+    const KEYSLOT: u16 = 4194;
 }

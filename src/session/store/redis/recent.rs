@@ -11,16 +11,15 @@ use super::WriteId;
 use crate::session::store::{Change, Debt, Row};
 use crate::token::SessionHash;
 
-/// How long a write is remembered: longer than a replica lags behind or a file is not synced (a second by default).
-const KEEP: Duration = Duration::from_secs(10);
 /// How much is remembered at most, in bytes.
 const ROOM: usize = 64 << 20;
 /// What a row takes besides its sealed part, roughly.
 const ROW: usize = 300;
 
 /// See the file's first line.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recent {
+    keep: Duration,
     written: Mutex<Written>,
 }
 
@@ -39,6 +38,14 @@ struct Write {
 }
 
 impl Recent {
+    /// Each write is remembered so long: longer than a replica lags behind or a file is not synced (a second by default).
+    pub(super) fn for_so_long(keep: Duration) -> Self {
+        Self {
+            keep,
+            written: Mutex::default(),
+        }
+    }
+
     /// Remembers a change that Redis has confirmed.
     pub(super) fn remember(&self, id: WriteId, change: Change) {
         let (at, bytes) = (Instant::now(), weight(&change));
@@ -50,13 +57,13 @@ impl Recent {
             id,
             change,
         });
-        written.forget(at);
+        written.forget(at, self.keep);
     }
 
-    /// What to tell once more, in order; of several writes of one row the last, which says it all.
-    pub(super) fn to_repeat(&self) -> Vec<(WriteId, Change)> {
+    /// What to tell once more to a server that was lost then, in order; of several writes of one row the last, which says it all.
+    pub(super) fn to_repeat(&self, lost: Instant) -> Vec<(WriteId, Change)> {
         let mut written = self.written();
-        written.forget(Instant::now());
+        written.forget(lost, self.keep);
         let mut last = HashMap::new();
         for (n, write) in written.writes.iter().enumerate() {
             if let Some(id) = whole_row(&write.change) {
@@ -80,9 +87,9 @@ impl Recent {
 }
 
 impl Written {
-    fn forget(&mut self, now: Instant) {
+    fn forget(&mut self, now: Instant, keep: Duration) {
         while let Some(first) = self.writes.front() {
-            if now.duration_since(first.at) < KEEP && self.bytes <= ROOM {
+            if now.duration_since(first.at) < keep && self.bytes <= ROOM {
                 break;
             }
             self.bytes -= first.bytes;

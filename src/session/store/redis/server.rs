@@ -60,6 +60,16 @@ pub(super) fn is_another(error: &RedisError) -> bool {
         )
 }
 
+/// The server has understood and will not do it, now or later: its memory is full, the user may not.
+pub(super) fn refuses(error: &RedisError) -> bool {
+    let lasting = matches!(
+        error.kind(),
+        ErrorKind::Extension
+            | ErrorKind::Server(ServerErrorKind::ResponseError | ServerErrorKind::NoPerm)
+    );
+    lasting && error.code() != Some("NOREPLICAS")
+}
+
 fn is_not_allowed(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
 }

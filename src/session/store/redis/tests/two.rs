@@ -304,6 +304,8 @@ async fn neither_the_file_nor_the_dump_holds_what_opens_a_session() {
 async fn changes_take_effect_in_the_order_of_the_calls() {
     let server = RedisServer::with(&[]);
     let store = Arc::new(open(&server, 1, &Handle::current()));
+    let news = store.shared().unwrap().news;
+    eventually("the link is up", async || news.link_is_up()).await;
     for round in 0..20 {
         server.ask(&["SCRIPT", "FLUSH"]);
         let mut answers = vec![store.write(Change::Create(id(1), fresh(0)))];
