@@ -341,9 +341,11 @@ impl Store for Redis {
                 turn
             } else {
                 inner.settle().await?;
-                if let Some(mut before) = before {
+                let mut before = before;
+                if let Some(before) = &mut before {
                     before.come().await;
                 }
+                // The next of those that wait comes when `before` is dropped: behind this one.
                 lanes.enter(&change)
             };
             turn.come().await;

@@ -243,7 +243,7 @@ impl Link {
     pub(super) fn has_settled(&self, after: Duration) -> bool {
         match &*self.state.borrow() {
             State::Up(up) => up.since.elapsed() >= after,
-            State::Trying | State::Down(_) => false,
+            State::Trying | State::Down(_) => after.is_zero(),
         }
     }
 

@@ -64,15 +64,15 @@ impl Recent {
     pub(super) fn to_repeat(&self, lost: Instant) -> Vec<(WriteId, Change)> {
         let mut written = self.written();
         written.forget(lost, self.keep);
-        let mut last = HashMap::new();
+        let mut newest = HashMap::new();
         for (n, write) in written.writes.iter().enumerate() {
             if let Some(id) = whole_row(&write.change) {
-                last.insert(id, n);
+                newest.insert(id, n);
             }
         }
         let says_it_all = |n: usize, write: &Write| {
             let id = whole_row(&write.change)?;
-            Some(last.get(&id) == Some(&n))
+            Some(newest.get(&id) == Some(&n))
         };
         let writes = written.writes.iter().enumerate();
         writes
