@@ -145,6 +145,15 @@ impl Endpoints {
             self.spent.give_back(id);
             return Err(Refusal::SessionToken(error));
         }
+        if !self.sessions.can_begin() {
+            self.spent.give_back(id);
+            return Err(Refusal::Session(session::Error::Store(
+                session::StoreError {
+                    what: "a session can't be begun now",
+                    source: None,
+                },
+            )));
+        }
         let grant = idp
             .exchange(code, &flow.verifier, &self.redirect_uri(&ask.here))
             .await;

@@ -12,6 +12,13 @@ use crate::telemetry::metrics::RevocationSource;
 use crate::token::{SessionCookie, SessionId};
 
 impl Sessions {
+    /// Whether a session could be kept if it began now, as far as is known: to be asked before a code is spent on tokens
+    /// that would have to be revoked again.
+    pub fn can_begin(&self) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_none_or(|shared| shared.news.link_is_up())
+    }
+
     /// A session that is durable, and its predecessor's end.
     pub(super) async fn begin_whole(
         self: &Arc<Self>,
