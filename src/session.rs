@@ -247,11 +247,11 @@ pub enum Error {
         retry_after: Duration,
     },
     /// Its access token has ended, and whether the refresh token still works is unknown (design: lost in flight). A page
-    /// load signs in silently; anything else may try again.
+    /// load signs in silently. The session stays.
     #[error("the outcome of the session's last swap is unknown")]
     InDoubt {
-        /// When to try again.
-        retry_after: Duration,
+        /// When anything else may try again; `None` where that could count as theft, so that only a page load helps.
+        retry_after: Option<Duration>,
     },
     /// The store failed. The session stays.
     #[error("the session store failed")]

@@ -201,12 +201,19 @@ fn of_session(error: &session::Error) -> Row {
             "Your session can't be renewed just now. You are still signed in.",
             *retry_after,
         ),
-        session::Error::InDoubt { retry_after } => Row::new(
+        session::Error::InDoubt {
+            retry_after: Some(wait),
+        } => Row::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "session_in_doubt",
             "Your session is being renewed.",
         )
-        .way(Way::SignInSilently(Some(*retry_after))),
+        .way(Way::SignInSilently(Some(*wait))),
+        session::Error::InDoubt { retry_after: None } => Row::sign_in(
+            "session_in_doubt",
+            "Your session could not be renewed. Loading a page will most likely do it.",
+        )
+        .way(Way::SignInSilently(None)),
         session::Error::Store(_) => Row::wait(
             "session_store",
             "Sessions can't be read just now. You are still signed in.",

@@ -151,8 +151,16 @@ fn table() -> Vec<(Refusal, u16, u16, bool)> {
             false,
         ),
         (
-            Refusal::Session(session::Error::InDoubt { retry_after: RETRY }),
+            Refusal::Session(session::Error::InDoubt {
+                retry_after: Some(RETRY),
+            }),
             503,
+            303,
+            false,
+        ),
+        (
+            Refusal::Session(session::Error::InDoubt { retry_after: None }),
+            401,
             303,
             false,
         ),
@@ -365,7 +373,9 @@ fn page_loads_are_sent_to_sign_in_and_back_to_where_they_were() {
     assert_eq!(location(&Refusal::Session(session::Error::Unknown)), back);
     let silently = format!("{back}&prompt=none");
     assert_eq!(location(&ended(EndReason::LostInFlight)), silently);
-    let in_doubt = Refusal::Session(session::Error::InDoubt { retry_after: RETRY });
+    let in_doubt = Refusal::Session(session::Error::InDoubt {
+        retry_after: Some(RETRY),
+    });
     assert_eq!(location(&in_doubt), silently);
     assert_eq!(header(&to_program(&in_doubt), "retry-after"), "3");
 }

@@ -1,6 +1,7 @@
 //! What a swap brought: saved first, then checked, then seen by requests; or an error, and what it means for the session.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -60,6 +61,11 @@ impl Sessions {
         match state.record_mut() {
             Some(record) if record.generation == ask.generation => {
                 record.absorb(grant, now, self.settings.refresh_every);
+                if !record.kept_token
+                    && let Some(provider) = self.idps.get(&record.idp)
+                {
+                    provider.rotates.store(true, Ordering::Relaxed);
+                }
                 state.recover();
                 Absorbed::Yes
             }

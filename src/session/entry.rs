@@ -102,6 +102,15 @@ pub(super) enum Trouble {
     Doubt,
 }
 
+/// What it means to a provider when a refresh token whose fate is unknown is sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SecondTry {
+    /// Nothing: it does not rotate.
+    Harmless,
+    /// Theft, perhaps: it ends what that person has at the provider through this client, other sessions included.
+    Theft,
+}
+
 impl Entry {
     /// A session that begins, or comes out of the store. `held`: another process holds the lease of its swap.
     pub(super) fn new(
@@ -366,24 +375,30 @@ impl State {
     }
 
     /// Why no swap may be begun now by a request of this kind, `rest` before the next is allowed.
-    pub(super) fn obstacle(&self, activity: Activity, rest: Duration) -> Option<Error> {
+    pub(super) fn obstacle(
+        &self,
+        activity: Activity,
+        rest: Duration,
+        second: SecondTry,
+    ) -> Option<Error> {
         let pending = self.record().is_some_and(|r| r.unchecked.is_some());
         let free = match activity {
-            Activity::Slides => true,
-            Activity::Navigates => !self.in_doubt(),
-            // An answer that is there and only has to be checked asks nothing of the token endpoint.
-            Activity::Watches => pending || !self.in_doubt(),
+            Activity::Slides => second == SecondTry::Harmless,
+            Activity::Navigates | Activity::Watches => false,
         };
-        (!free || rest > Duration::ZERO).then(|| self.not_now(rest))
+        // An answer that is there and only has to be checked asks nothing of the token endpoint.
+        let blocked = self.in_doubt() && !pending && !free;
+        (blocked || rest > Duration::ZERO).then(|| self.not_now(rest, second))
     }
 
     /// The session stays, but can't be served.
-    pub(super) fn not_now(&self, rest: Duration) -> Error {
+    pub(super) fn not_now(&self, rest: Duration, second: SecondTry) -> Error {
         let retry_after = rest.max(Duration::from_secs(1));
-        if self.in_doubt() {
-            Error::InDoubt { retry_after }
-        } else {
-            Error::NotNow { retry_after }
+        if !self.in_doubt() {
+            return Error::NotNow { retry_after };
+        }
+        Error::InDoubt {
+            retry_after: (second == SecondTry::Harmless).then_some(retry_after),
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Provider {
     down: AtomicBool,
     /// The last that was asked of it had no outcome that is known.
     unsure: AtomicBool,
+    /// It was seen to put a new refresh token in the place of one that was used.
+    pub(super) rotates: AtomicBool,
     /// Whether swaps are to be asked for.
     pub(super) breaker: Breaker,
 }
@@ -62,6 +64,7 @@ impl Provider {
             metrics,
             down: AtomicBool::new(false),
             unsure: AtomicBool::new(false),
+            rotates: AtomicBool::new(false),
             breaker: Breaker::default(),
         }
     }

@@ -62,6 +62,9 @@ pub(super) struct Record {
     pub(super) trouble: Trouble,
     #[serde(default)]
     pub(super) retry_at: Timestamp,
+    /// The last swap left the refresh token as it was: the provider does not rotate, as far as this session knows.
+    #[serde(default)]
+    pub(super) kept_token: bool,
     /// What a newer version wrote: handed back unchanged.
     #[serde(flatten)]
     other: Map<String, Value>,
@@ -147,6 +150,7 @@ impl Record {
             phase: Phase::Active,
             trouble: Trouble::None,
             retry_at: Timestamp::default(),
+            kept_token: false,
             other: Map::new(),
         };
         record.take(grant, now, refresh_every);
@@ -182,6 +186,7 @@ impl Record {
             phase: Phase::Active,
             trouble: Trouble::None,
             retry_at: Timestamp::default(),
+            kept_token: false,
             other: Map::new(),
         }
     }
@@ -207,6 +212,8 @@ impl Record {
         self.phase = Phase::Active;
         self.trouble = Trouble::None;
         self.retry_at = Timestamp::default();
+        let next = grant.refresh_token.as_ref();
+        self.kept_token = next.is_none_or(|next| Some(next) == self.refresh_token.as_ref());
         self.take(grant, now, refresh_every);
     }
 

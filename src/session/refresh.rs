@@ -1,13 +1,14 @@
 //! The swap: one exchange of the refresh token per session at a time, finished whoever hangs up, saved before it is used.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::answer::is_unknown;
-use super::entry::{Current, Entry, Flight, Progress, State, Trouble};
+use super::entry::{Current, Entry, Flight, Progress, SecondTry, State, Trouble};
 use super::provider::Provider;
 use super::record::{Kept, Phase, Record};
 use super::store::{Change, Row, Written};
@@ -137,15 +138,25 @@ impl Sessions {
         if state.record().is_some_and(cannot_renew) {
             return Step::Over(EndReason::Expired);
         }
-        let rest = state.not_before.since(now);
-        if let Some(error) = state.obstacle(activity, rest) {
+        let (rest, second) = (state.not_before.since(now), self.second_try(&state));
+        if let Some(error) = state.obstacle(activity, rest, second) {
             return Step::Done(graced.ok_or(error));
         }
         // While the access token lives, a token that may be spent is not sent again.
         if fresh && state.in_doubt() {
-            return Step::Done(Err(state.not_now(rest)));
+            return Step::Done(Err(state.not_now(rest, second)));
         }
         Step::Wait(self.launch(entry, &mut state), patience)
+    }
+
+    /// Whether a refresh token whose fate is unknown may be sent once more: only where the provider was never seen to rotate.
+    fn second_try(&self, state: &State) -> SecondTry {
+        let known = state.record().filter(|record| record.kept_token);
+        let provider = known.and_then(|record| self.idps.get(&record.idp));
+        match provider {
+            Some(provider) if !provider.rotates.load(Ordering::Relaxed) => SecondTry::Harmless,
+            Some(_) | None => SecondTry::Theft,
+        }
     }
 
     /// The deadline that has passed, or the end that was.
@@ -174,7 +185,8 @@ impl Sessions {
         if now < current.fresh_until {
             return Ok(Arc::clone(&current.live));
         }
-        let error = state.not_now(state.not_before.since(now));
+        let second = self.second_try(&state);
+        let error = state.not_now(state.not_before.since(now), second);
         self.in_grace(&current, &state).ok_or(error)
     }
 

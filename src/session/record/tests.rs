@@ -20,6 +20,7 @@ fn record() -> serde_json::Value {
         "phase": {"Swapping": {"owner": 7, "since": 2}},
         "trouble": "None",
         "retry_at": 0,
+        "kept_token": false,
         "from_the_future": {"b": [2]},
     })
 }

@@ -810,7 +810,7 @@ impl Inner {
         }
         let before = self.idp.uses.iter().filter(|used| used.token == token);
         let unknown = before.clone().any(|used| used.how == Use::Unknown);
-        if unknown && now < record.access_expires {
+        if unknown && (now < record.access_expires || !record.kept_token) {
             self.breaches
                 .push(format!("{seat} sends {token} blindly once more"));
         }

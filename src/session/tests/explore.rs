@@ -105,7 +105,19 @@ struct Run {
     requests: Vec<Request>,
     script: Vec<Event>,
     crashes: usize,
+    /// Something went wrong, or took its time, before it was left to heal.
+    troubled: bool,
     trace: Vec<Choice>,
+}
+
+impl Choice {
+    fn is_trouble(&self) -> bool {
+        match self {
+            Self::Let(_, _, outcome) => *outcome != Outcome::Well,
+            Self::Comes(Event::Pass(_)) | Self::Crash(..) => true,
+            Self::Comes(_) | Self::Arrives(..) | Self::Hears(..) => false,
+        }
+    }
 }
 
 impl Run {
@@ -130,6 +142,7 @@ impl Run {
             requests: Vec::new(),
             script: scenario.script.iter().rev().copied().collect(),
             crashes: 0,
+            troubled: false,
             trace: Vec::new(),
         }
     }
@@ -410,6 +423,7 @@ impl Run {
     /// ended for a good reason.
     async fn heal(&mut self) {
         self.script.clear();
+        self.troubled = self.trace.iter().any(Choice::is_trouble);
         for node in 0..self.nodes.len() {
             self.take(Choice::Hears(node, Link::Up)).await;
         }
@@ -457,10 +471,20 @@ impl Run {
                 Err(Error::Unknown) => {
                     return self.world.breach("the session is not known".to_owned());
                 }
+                // Nothing but a page load helps, and that signs in unseen.
+                Err(Error::InDoubt { retry_after: None }) => return self.may_doubt(node),
                 Err(_) => self.pass(31 * SECOND).await,
             }
         }
         self.world.breach(format!("{node} does not recover"));
+    }
+
+    /// A doubt needs a reason: something went wrong, or took its time.
+    fn may_doubt(&self, node: usize) {
+        if !self.troubled {
+            self.world
+                .breach(format!("{node} is in doubt for no reason"));
+        }
     }
 
     fn check_well(&self, node: usize, live: &Live) {
