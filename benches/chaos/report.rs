@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::plan::Plan;
 use crate::verdict::Row;
 
-const HEADS: [&str; 14] = [
+const HEADS: [&str; 13] = [
     "scenario",
     "requests",
     "200",
@@ -16,8 +16,7 @@ const HEADS: [&str; 14] = [
     "other",
     "swaps",
     "at once",
-    "replays",
-    "retries",
+    "reuse",
     "lost",
     "healed",
     "unauthorised",
@@ -27,7 +26,7 @@ const HEADS: [&str; 14] = [
 
 /// Prints one row for each scenario, then what was measured beside and what is broken.
 pub fn print(rows: &[Row], plan: &Plan) {
-    let table: Vec<[String; 14]> = rows.iter().map(cells).collect();
+    let table: Vec<[String; 13]> = rows.iter().map(cells).collect();
     let widths: Vec<usize> = (0..HEADS.len())
         .map(|at| {
             let longest = table
@@ -64,7 +63,7 @@ pub fn print(rows: &[Row], plan: &Plan) {
     }
 }
 
-fn print_line(cells: &[String; 14], widths: &[usize]) {
+fn print_line(cells: &[String; 13], widths: &[usize]) {
     let padded = cells
         .iter()
         .zip(widths)
@@ -80,7 +79,7 @@ fn print_line(cells: &[String; 14], widths: &[usize]) {
     println!("{}", padded.join("  ").trim_end());
 }
 
-fn cells(row: &Row) -> [String; 14] {
+fn cells(row: &Row) -> [String; 13] {
     let lost: Vec<_> = row
         .lost
         .iter()
@@ -104,8 +103,7 @@ fn cells(row: &Row) -> [String; 14] {
         row.other.to_string(),
         row.swaps.to_string(),
         row.at_once.to_string(),
-        row.replays.to_string(),
-        row.retries.to_string(),
+        row.reuses.to_string(),
         lost,
         row.healed.to_string(),
         row.unauthorised.to_string(),
@@ -134,8 +132,7 @@ pub fn save(rows: &[Row], plan: &Plan, file: &Path) {
                 "other_by_kind": row.kinds,
                 "swaps": row.swaps,
                 "refreshes_at_once": row.at_once,
-                "replays": row.replays,
-                "retries_after_lost_answers": row.retries,
+                "reuse_detections": row.reuses,
                 "lost": lost.collect::<serde_json::Map<_, _>>(),
                 "healed": row.healed,
                 "unauthorised_forwards": row.unauthorised,

@@ -295,10 +295,7 @@ impl World {
         let mut families = self.idp.families(Some(sid));
         // The one that the page load brought which noticed it.
         families.retain(|family| family.history.first().is_some_and(|(at, _)| *at < noticed));
-        if families
-            .iter()
-            .any(|family| replays(family, &incidents) > 0)
-        {
+        if families.iter().any(|family| family.count(Step::Reused) > 0) {
             return Cause::Replay;
         }
         // Those before the newest have been healed already, unless its own sign-in came to nothing.
@@ -328,16 +325,6 @@ impl World {
             return Cause::Doubt;
         }
         Cause::Unexplained
-    }
-
-    /// Spent refresh tokens that came again though the answer with the next ones had come through.
-    pub fn replays(&self) -> usize {
-        let incidents = self.incidents.lock().unwrap().clone();
-        let families = self.idp.families(None);
-        families
-            .iter()
-            .map(|family| replays(family, &incidents))
-            .sum()
     }
 
     /// From now on, and until it is cleared, the provider does something that leaves a refresh token's fate unknown.
@@ -450,19 +437,6 @@ fn last_exchange(history: &[(Timestamp, Step)]) -> Option<(Timestamp, Step)> {
         .rev()
         .find(|(_, step)| ends.contains(step))
         .copied()
-}
-
-/// A spent token that comes again after its answer was lost is the one retry that a request without a page is owed. Any
-/// other is a replay.
-fn replays(family: &Family, incidents: &[(Timestamp, Incident)]) -> usize {
-    let history = &family.history;
-    let reused = (0..history.len()).filter(|at| history[*at].1 == Step::Reused);
-    let replayed = reused.filter(|at| match last_exchange(&history[..*at]) {
-        Some((_, Step::AnswerLost)) => false,
-        Some((answered, _)) => cut_short(answered, incidents).is_none(),
-        None => true,
-    });
-    replayed.count()
 }
 
 /// Whether something cut in between an answer and the save that follows it.
