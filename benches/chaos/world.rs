@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use tidegate::clock::{Clock, Timestamp};
-use tidegate::demo::idp::{Algorithm, Client, Family, Fault, Idp, Options, Step};
+use tidegate::demo::idp::{Algorithm, Client, Fault, Idp, Options, Step};
 use tokio_rustls::TlsConnector;
 use url::Url;
 
