@@ -529,7 +529,7 @@ impl Sessions {
             let ended = sessions.sign_out(Arc::clone(&entry), reason).await?;
             if ended.is_none() {
                 // Somebody else's sign-out may still be on its way to the store: this one's answer must not come before.
-                sessions.tell_end(&entry, Vec::new()).await?;
+                sessions.tell_end_again(&entry).await?;
             }
             Ok(ended)
         };

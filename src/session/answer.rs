@@ -36,11 +36,6 @@ impl Sessions {
             Absorbed::Yes => {
                 self.warn_if_too_long(entry);
                 self.save(entry).await;
-                if still_has_older(entry, ask) {
-                    // Another node, which took this one for dead, is at work with the tokens before: its number counts.
-                    self.count_swap(entry, SwapOutcome::Elsewhere);
-                    return self.follow(entry).await;
-                }
                 self.check(entry).await
             }
             Absorbed::Overtaken => {
@@ -364,13 +359,6 @@ pub(super) fn is_unknown(error: &issuer::Error) -> bool {
         | issuer::Error::Unavailable { .. }
         | issuer::Error::NotOffered(_) => false,
     }
-}
-
-/// Whether the store, with a newer number, has put the tokens that were to be replaced in the place of what came.
-fn still_has_older(entry: &Entry, ask: &Ask) -> bool {
-    let state = entry.state();
-    let mut record = state.record().into_iter();
-    record.any(|record| record.generation <= ask.generation)
 }
 
 pub(super) fn holds_a_token(salvage: &issuer::Salvage) -> bool {

@@ -69,11 +69,7 @@ impl Sessions {
     }
 
     /// Tells the store of an end and of what is owed for it, and of what another node's swap brought in the meantime.
-    pub(super) async fn tell_end(
-        &self,
-        entry: &Entry,
-        mut owed: Vec<Owed>,
-    ) -> Result<(), StoreError> {
+    async fn tell_end(&self, entry: &Entry, mut owed: Vec<Owed>) -> Result<(), StoreError> {
         loop {
             let Some(tombstone) = self.tombstone(entry) else {
                 return Ok(());
@@ -97,6 +93,13 @@ impl Sessions {
         }
     }
 
+    /// Tells the store of an end that it may not have heard of, after what is owed for it: a process that dies in between
+    /// must not leave the one without the other.
+    pub(super) async fn tell_end_again(&self, entry: &Entry) -> Result<(), StoreError> {
+        self.save_debts().await?;
+        self.tell_end(entry, Vec::new()).await
+    }
+
     fn tombstone(&self, entry: &Entry) -> Option<Row> {
         match &entry.state().kept {
             Kept::Over(tombstone) => Some(tombstone.row(&entry.hash, &self.keys)),
@@ -115,10 +118,18 @@ impl Sessions {
         let Kept::Over(tombstone) = &mut state.kept else {
             return Ok(None);
         };
-        if !tombstone.supersede(&record) {
+        let (reason, tokens) = (tombstone.reason, tombstone.tokens);
+        let newer = record.generation > tombstone.generation();
+        if newer && !reason.holds_for_newer_tokens() {
+            drop(state);
+            tracing::info!(session = %entry.name(), ?reason, "it goes on with what another node's swap has brought");
+            self.hot.remove(&entry.hash);
             return Ok(None);
         }
-        let (reason, tokens) = (tombstone.reason, tombstone.tokens);
+        if !tombstone.supersede(&record) {
+            // Somebody else here has taken them over, and is about to tell the store.
+            return Ok(Some(Vec::new()));
+        }
         Ok(Some(self.owed_by(&record, &record.live(), reason, tokens)))
     }
 
@@ -199,6 +210,19 @@ impl Sessions {
 }
 
 impl EndReason {
+    /// Whether it ends the session, and not only the tokens that it was found on.
+    fn holds_for_newer_tokens(self) -> bool {
+        match self {
+            Self::SignedOut | Self::Replaced | Self::Displaced | Self::Absolute => true,
+            Self::Idle
+            | Self::Refused
+            | Self::LostInFlight
+            | Self::BadAnswer
+            | Self::Expired
+            | Self::Forgotten => false,
+        }
+    }
+
     /// Whether the refresh token may still be good. Where it is not, revoking it would only end the person's session at
     /// the provider, through which they are signed in again unseen.
     fn leaves_refresh_token(self) -> bool {

@@ -80,7 +80,7 @@ impl Sessions {
             state.record().map(|record| self.row(entry, record))
         };
         let Some(row) = row else {
-            self.tell_end(entry, Vec::new()).await?;
+            self.tell_end_again(entry).await?;
             return Ok(Written::Done);
         };
         self.store.write(Change::Save(entry.hash, row)).await

@@ -106,6 +106,17 @@ impl Sessions {
         let Some(ours) = state.record() else {
             return;
         };
+        if ours.generation > stored.generation && stored.fence > ours.fence {
+            // Another node, which took this one for dead, has begun anew with the tokens before, which are spent: what
+            // the provider gave to this one must not be lost over that. It is saved under the newer number.
+            let fence = stored.fence;
+            if let Some(ours) = state.record_mut() {
+                ours.fence = fence;
+            }
+            drop(state);
+            self.keep_saving(entry);
+            return;
+        }
         let (here, there) = (version(ours), version(&stored));
         if there > here || (there == here && !busy) {
             let checked = stored.unchecked.is_none();

@@ -148,6 +148,8 @@ pub(super) struct Idp {
     uses: Vec<Used>,
     /// Refresh tokens whose answer never reached a node that still lives.
     undelivered: HashSet<String>,
+    /// Refresh tokens that the store has had.
+    saved: HashSet<String>,
     pub(super) reuses: usize,
     refusals: HashSet<u64>,
     wrong: HashSet<u64>,
@@ -217,6 +219,7 @@ impl World {
             bad: HashSet::new(),
             uses: Vec::new(),
             undelivered: HashSet::new(),
+            saved: HashSet::new(),
             reuses: 0,
             refusals: HashSet::new(),
             wrong: HashSet::new(),
@@ -722,7 +725,12 @@ impl Inner {
                 "a save by {seat} ended the lease of {holder} in its call"
             ));
         }
-        match Kept::open(after, &id, keys) {
+        let kept = Kept::open(after, &id, keys);
+        if let Some(Kept::Alive(record)) = &kept {
+            let token = record.refresh_token.as_ref().map(RefreshToken::expose);
+            self.idp.saved.insert(token.unwrap_or_default().to_owned());
+        }
+        match kept {
             Some(Kept::Over(tombstone)) => self.judge_end(id, tombstone.reason, now),
             Some(Kept::Alive(record)) if record.unchecked.is_none() => {
                 let facts = self.facts.get_mut(&id).unwrap();
@@ -886,10 +894,10 @@ impl Idp {
         uses.any(|used| used.seat == seat && used.how == Use::Running)
     }
 
-    /// Nobody knows the living token: its answer was lost.
+    /// No other node can know the living token: its answer was lost, or who has it could not save it.
     fn latest_is_lost(&self, family: u64) -> bool {
         let living = self.living.get(&family);
-        living.is_some_and(|token| self.undelivered.contains(token))
+        living.is_some_and(|token| !self.saved.contains(token))
     }
 
     /// A living refresh token that somebody knows.
@@ -1034,7 +1042,8 @@ impl Desk {
             Ok(grant) => {
                 let token = grant.refresh_token.as_ref().map(RefreshToken::expose);
                 inner.idp.undelivered.remove(token.unwrap_or_default());
-                Use::Answered
+                // Where none came the old one stays in use.
+                token.map_or(Use::NotUsed, |_| Use::Answered)
             }
             Err(issuer::Error::Refused { .. }) => Use::Refused,
             Err(issuer::Error::Unknown { .. }) => Use::Unknown,

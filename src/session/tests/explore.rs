@@ -640,6 +640,10 @@ fn must_hold(scenario: Scenario, report: &Report) {
     );
 }
 
+fn breaks_nothing(scenario: Scenario, schedule: &[Choice]) {
+    must_hold(scenario, &replay(scenario, schedule));
+}
+
 /// Tries all schedules that leave the plain course at `deviations` points at most; tells how many there were.
 fn explore(scenario: Scenario, deviations: usize) -> usize {
     let mut tried = 0;
@@ -806,4 +810,108 @@ fn the_same_choices_make_the_same_run() {
     let first = run(scenario, |options| options.len() / 3);
     let again = run(scenario, |options| options.len() / 3);
     assert_eq!((first.trace, first.widths), (again.trace, again.widths));
+}
+
+/// What random schedules have found once.
+mod found {
+    use super::Choice::{Comes, Crash, Let};
+    use super::Event::{Navigates, Pass, SignOut, Slides, Watches};
+    use super::Outcome::{Fails, Lost, Well};
+    use super::Queue::{Idp, Store};
+    use super::*;
+
+    const fn two(age: u64, script: &'static [Event], strict: bool) -> Scenario {
+        Scenario {
+            nodes: 2,
+            age,
+            script,
+            strict,
+            faults: ALL,
+        }
+    }
+
+    #[test]
+    fn two_sign_outs_meet_newer_tokens_and_neither_is_answered_early() {
+        breaks_nothing(
+            two(301, &[Slides(0), Slides(1), Slides(0)], true),
+            &[
+                Comes(Navigates(1)),
+                Let(1, Store, Well),
+                Let(1, Store, Well),
+                Comes(SignOut(0)),
+                Comes(SignOut(0)),
+                Let(1, Idp, Well),
+                Let(0, Store, Well),
+                Let(1, Store, Well),
+                Let(0, Store, Well),
+                Let(0, Store, Well),
+                Let(0, Store, Well),
+                Let(0, Store, Well),
+                Comes(Navigates(1)),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_end_that_is_saved_late_is_saved_with_what_is_owed_for_it() {
+        breaks_nothing(
+            two(260, &[Slides(0), SignOut(1), Slides(0)], false),
+            &[
+                Comes(SignOut(1)),
+                Let(1, Store, Well),
+                Let(1, Store, Fails),
+                Comes(Pass(256)),
+                Let(1, Store, Well),
+                Crash(1, OnItsWay::Stays),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_second_sign_out_saves_what_the_first_one_owes() {
+        breaks_nothing(
+            two(301, &[Watches(0), Navigates(1)], true),
+            &[
+                Comes(SignOut(1)),
+                Comes(SignOut(1)),
+                Let(1, Store, Well),
+                Let(1, Store, Fails),
+                Let(1, Store, Well),
+                Crash(1, OnItsWay::Stays),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_mark_that_came_to_nothing_costs_nobody_the_tokens_that_are_still_to_be_saved() {
+        breaks_nothing(
+            two(301, &[Slides(0), Slides(1), Slides(0)], true),
+            &[
+                Comes(Slides(0)),
+                Let(0, Store, Well),
+                Let(0, Store, Well),
+                Let(0, Idp, Well),
+                Comes(Pass(256)),
+                Comes(Slides(1)),
+                Let(1, Store, Well),
+                Let(1, Store, Lost),
+            ],
+        );
+    }
+
+    #[test]
+    fn tokens_that_have_ended_when_a_swap_is_saved_at_last_are_not_served() {
+        breaks_nothing(
+            two(260, &[Slides(0), Slides(1), Slides(0)], false),
+            &[
+                Comes(Slides(0)),
+                Comes(Pass(301)),
+                Let(0, Store, Well),
+                Let(0, Store, Well),
+                Let(0, Idp, Well),
+                Comes(Pass(301)),
+                Comes(Navigates(1)),
+            ],
+        );
+    }
 }
