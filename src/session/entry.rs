@@ -348,10 +348,12 @@ impl State {
 
     /// What another process made of it.
     pub(super) fn take_over(&mut self, record: Box<Record>, held: bool) {
-        let flight = self.flight.take();
+        let same = self.record().map(|r| r.generation) == Some(record.generation);
         *self = Self {
-            flight,
+            flight: self.flight.take(),
             saving: self.saving,
+            // As long as no swap has succeeded, the next pause is to be longer than the last.
+            failures: if same { self.failures } else { 0 },
             ..Self::new(record, held)
         };
     }

@@ -17,9 +17,9 @@ const SAVE_PAUSE: Duration = Duration::from_secs(1);
 impl Sessions {
     /// The session in memory, as the store has it.
     pub(super) async fn find(self: &Arc<Self>, hash: SessionHash) -> Result<Arc<Entry>, Error> {
-        let known = self.hot.get(&hash).map(|entry| Arc::clone(entry.value()));
-        let Some(entry) = known else {
-            return self.load(hash).await;
+        let entry = match self.known(&hash) {
+            Some(entry) => entry,
+            None => self.load(hash).await?,
         };
         if !entry.is_over() && !self.vouches_for(&entry, self.clock.now()) {
             self.confirm(&entry).await.map_err(Error::Store)?;
@@ -27,10 +27,15 @@ impl Sessions {
         Ok(entry)
     }
 
+    fn known(&self, hash: &SessionHash) -> Option<Arc<Entry>> {
+        self.hot.get(hash).map(|entry| Arc::clone(entry.value()))
+    }
+
     async fn load(&self, hash: SessionHash) -> Result<Arc<Entry>, Error> {
         let permit = self.loads.acquire().await;
-        if let Some(entry) = self.hot.get(&hash) {
-            return Ok(Arc::clone(entry.value()));
+        // Another request was faster.
+        if let Some(entry) = self.known(&hash) {
+            return Ok(entry);
         }
         let (edition, now) = (self.edition(&hash), self.clock.now());
         let found = self.store.load(hash).await.map_err(Error::Store)?;
