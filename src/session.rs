@@ -237,6 +237,10 @@ pub enum Error {
     /// No such session: never was, or forgotten.
     #[error("no such session")]
     Unknown,
+    /// There is one, sealed with an encryption key that this process does not have: one that was taken out, or that another
+    /// node has already. Its cookie may be good elsewhere.
+    #[error("the session is sealed with an encryption key that is not here")]
+    Unreadable,
     /// It ended.
     #[error("the session has ended: {0:?}")]
     Ended(EndReason),
@@ -518,6 +522,8 @@ impl Sessions {
         let hash = shown.hash;
         let entry = match self.entry(shown).await {
             Ok(entry) => entry,
+            // It lives on at the nodes that have the key.
+            Err(Error::Unreadable) => return Err(keep::not_our_key()),
             // What is in memory ends at once, and the store is told when it can be.
             Err(Error::Store(error)) => self.hot.get(&hash).map(|e| Arc::clone(&e)).ok_or(error)?,
             Err(

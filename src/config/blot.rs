@@ -70,10 +70,13 @@ fn collect_value(node: &Node, secret: bool, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-/// `scheme://user:password@host`
+/// `scheme://user:password@host`, or with one in the query, where some programs want it.
 fn names_a_password(text: &str) -> bool {
-    text.split_once("://")
-        .is_some_and(|(_, rest)| rest.contains('@'))
+    text.split_once("://").is_some_and(|(_, rest)| {
+        let query = rest.split_once('?').map(|(_, query)| query);
+        let query = query.unwrap_or_default().to_ascii_lowercase();
+        rest.contains('@') || SECRET_WORDS.iter().any(|word| query.contains(word))
+    })
 }
 
 fn blot_spans(text: &str, spans: &[Range<usize>]) -> String {

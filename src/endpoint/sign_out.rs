@@ -42,6 +42,7 @@ impl Endpoints {
             Err(
                 session::Error::NotNow { .. }
                 | session::Error::InDoubt { .. }
+                | session::Error::Unreadable
                 | session::Error::Store(_),
             ) => String::new(),
             Err(session::Error::Unknown | session::Error::Ended(_)) => {

@@ -195,6 +195,11 @@ fn of_credential(error: &credential::Error) -> Row {
 fn of_session(error: &session::Error) -> Row {
     match error {
         session::Error::Unknown => Row::sign_in("session_unknown", "You are not signed in.").over(),
+        // The cookie stays: another node may know it.
+        session::Error::Unreadable => {
+            Row::sign_in("session_unreadable", "Your session can't be read here.")
+                .way(Way::SignInSilently(None))
+        }
         session::Error::Ended(reason) => of_end(*reason),
         session::Error::NotNow { retry_after } => Row::wait(
             "session_not_now",

@@ -135,6 +135,12 @@ fn table() -> Vec<(Refusal, u16, u16, bool)> {
             false,
         ),
         (Refusal::Session(session::Error::Unknown), 401, 303, true),
+        (
+            Refusal::Session(session::Error::Unreadable),
+            401,
+            303,
+            false,
+        ),
         (ended(EndReason::SignedOut), 401, 303, true),
         (ended(EndReason::Replaced), 401, 303, false),
         (ended(EndReason::Displaced), 401, 401, true),

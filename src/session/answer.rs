@@ -229,7 +229,7 @@ impl Sessions {
                 reason,
                 retry_after,
             } => {
-                provider.is_down(&reason);
+                provider.is_down(&reason, self.clock.now());
                 provider.breaker.failed(self.clock.now(), retry_after);
                 self.unavailable(entry, ask, retry_after, Trouble::Outage)
                     .await

@@ -25,6 +25,10 @@ impl Sessions {
         mut login: Login,
     ) -> Result<SessionCookie, Unbegun> {
         let now = self.clock.now();
+        if let Some(provider) = self.idps.get(&login.idp) {
+            // It has just given these tokens.
+            provider.is_up();
+        }
         let replaces = login.replaces.take();
         let (idp, grant) = (Arc::clone(&login.idp), login.grant.clone());
         let (absolute, every) = (self.settings.absolute_timeout, self.settings.refresh_every);

@@ -107,6 +107,8 @@ pub(super) enum Trouble {
 pub(super) enum SecondTry {
     /// Nothing: it does not rotate.
     Harmless,
+    /// Nobody knows, and nobody is there to be asked: neither this nor a page load would help.
+    Away,
     /// Theft, perhaps: it ends what that person has at the provider through this client, other sessions included.
     Theft,
 }
@@ -400,7 +402,7 @@ impl State {
             return Error::NotNow { retry_after };
         }
         Error::InDoubt {
-            retry_after: (second == SecondTry::Harmless).then_some(retry_after),
+            retry_after: (second != SecondTry::Theft).then_some(retry_after),
         }
     }
 

@@ -14,6 +14,14 @@ use crate::token::SessionHash;
 /// The longest pause between two tries to save what could not be saved.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Another node has sealed a session with a newer key: it is that one's session as well, and not for this one to end.
+pub(super) fn not_our_key() -> StoreError {
+    StoreError {
+        what: "a session is sealed with an encryption key that this node does not have",
+        source: None,
+    }
+}
+
 impl Sessions {
     /// The session in memory, as the store has it.
     pub(super) async fn find(self: &Arc<Self>, hash: SessionHash) -> Result<Arc<Entry>, Error> {
@@ -41,7 +49,7 @@ impl Sessions {
         let found = self.store.load(hash).await.map_err(Error::Store)?;
         drop(permit);
         let Found { row, held } = found.ok_or(Error::Unknown)?;
-        let record = match self.unseal(&hash, &row).ok_or(Error::Unknown)? {
+        let record = match self.unseal(&hash, &row).ok_or(Error::Unreadable)? {
             Kept::Alive(record) => record,
             Kept::Over(tombstone) => return Err(Error::Ended(tombstone.reason)),
         };

@@ -3,17 +3,22 @@
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::breaker::Breaker;
+use crate::clock::Timestamp;
 use crate::issuer::{self, Issuer, Revocable};
 use crate::telemetry::metrics::IdpMetrics;
 use crate::token::{Grant, RefreshToken};
 
 /// How many revocations are under way at a time, for each provider.
 const REVOCATIONS_AT_ONCE: usize = 16;
+
+/// How long what is known of a provider that is down counts, when nobody asks it.
+const AWAY: Duration = Duration::from_secs(30);
 
 /// A call to a provider under way.
 pub(super) type Call<'a, T> = Pin<Box<dyn Future<Output = Result<T, issuer::Error>> + Send + 'a>>;
@@ -46,6 +51,8 @@ pub(super) struct Provider {
     pub(super) metrics: Arc<IdpMetrics>,
     /// That it is down was said in the log.
     down: AtomicBool,
+    /// When it was last found so, in milliseconds.
+    down_at: AtomicU64,
     /// The last that was asked of it had no outcome that is known.
     unsure: AtomicBool,
     /// It was seen to put a new refresh token in the place of one that was used.
@@ -63,6 +70,7 @@ impl Provider {
             revocations: Semaphore::new(REVOCATIONS_AT_ONCE),
             metrics,
             down: AtomicBool::new(false),
+            down_at: AtomicU64::new(0),
             unsure: AtomicBool::new(false),
             rotates: AtomicBool::new(false),
             breaker: Breaker::default(),
@@ -87,8 +95,15 @@ impl Provider {
         }
     }
 
+    /// Whether it was found to be down a moment ago: then a page load would not help either.
+    pub(super) fn is_away(&self, now: Timestamp) -> bool {
+        let found = Timestamp::from_millis(self.down_at.load(Ordering::Relaxed));
+        self.down.load(Ordering::Relaxed) && now < found + AWAY
+    }
+
     /// One line when it goes, not one for each session.
-    pub(super) fn is_down(&self, reason: &str) {
+    pub(super) fn is_down(&self, reason: &str, now: Timestamp) {
+        self.down_at.store(now.as_millis(), Ordering::Relaxed);
         if !self.down.swap(true, Ordering::Relaxed) {
             tracing::warn!(idp = %self.issuer.settings().name, reason,
                 "the identity provider is not available: sessions live until their access token ends");

@@ -151,11 +151,16 @@ impl Sessions {
 
     /// Whether a refresh token whose fate is unknown may be sent once more: only where the provider was never seen to rotate.
     fn second_try(&self, state: &State) -> SecondTry {
-        let known = state.record().filter(|record| record.kept_token);
-        let provider = known.and_then(|record| self.idps.get(&record.idp));
-        match provider {
-            Some(provider) if !provider.rotates.load(Ordering::Relaxed) => SecondTry::Harmless,
-            Some(_) | None => SecondTry::Theft,
+        let provider = state.record().and_then(|r| self.idps.get(&r.idp));
+        let (Some(record), Some(provider)) = (state.record(), provider) else {
+            return SecondTry::Theft;
+        };
+        if record.kept_token && !provider.rotates.load(Ordering::Relaxed) {
+            SecondTry::Harmless
+        } else if provider.is_away(self.clock.now()) {
+            SecondTry::Away
+        } else {
+            SecondTry::Theft
         }
     }
 

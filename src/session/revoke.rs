@@ -17,7 +17,7 @@ use crate::telemetry::metrics::{RevocationOutcome, RevocationSource, RevocationT
 use crate::token::{AccessToken, Grant, RefreshToken};
 
 /// A process that has not touched what it owes for so long after the next try was due is gone: another takes it up.
-const HOLD: Duration = Duration::from_secs(30);
+const HOLD: Duration = Duration::from_secs(12);
 /// How many revocations of other processes are taken up at a time.
 const CLAIMS: usize = 256;
 

@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::end::Tokens;
 use super::entry::{Entry, Progress};
+use super::keep::not_our_key;
 use super::record::{Kept, Phase, Record, Tombstone};
 use super::store::news::Edition;
 use super::store::{Change, Found, Written};
@@ -73,21 +74,22 @@ impl Sessions {
     pub(super) async fn reread(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), StoreError> {
         let (edition, now) = (self.edition(&entry.hash), self.clock.now());
         let found = self.store.load(entry.hash).await?;
-        self.merge(entry, found).await;
+        match found {
+            Some(found) => self.merge(entry, &found)?,
+            None => self.forget(entry).await,
+        }
         self.confirmed(entry, edition, now);
         Ok(())
     }
 
-    async fn merge(self: &Arc<Self>, entry: &Arc<Entry>, found: Option<Found>) {
-        let held = found.as_ref().is_some_and(|found| found.held);
-        if let Some(found) = &found {
-            entry.saw(found.row.seen);
-        }
-        match found.and_then(|found| self.unseal(&entry.hash, &found.row)) {
-            Some(Kept::Alive(record)) => self.adopt(entry, record, held),
+    fn merge(self: &Arc<Self>, entry: &Arc<Entry>, found: &Found) -> Result<(), StoreError> {
+        entry.saw(found.row.seen);
+        match self.unseal(&entry.hash, &found.row) {
+            Some(Kept::Alive(record)) => self.adopt(entry, record, found.held),
             Some(Kept::Over(tombstone)) => self.ended_elsewhere(entry, tombstone),
-            None => self.forget(entry).await,
+            None => return Err(not_our_key()),
         }
+        Ok(())
     }
 
     /// Takes over what another node has written since, and tells the store again what it has lost.

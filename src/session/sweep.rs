@@ -68,7 +68,7 @@ impl Sessions {
         let entry = match self.find(id).await {
             Ok(entry) => entry,
             // Sealed with a key that is gone, say: nobody can be served by it, and its tokens can't be read.
-            Err(Error::Unknown) => return Swept::Unreadable(id),
+            Err(Error::Unknown | Error::Unreadable) => return Swept::Unreadable(id),
             Err(Error::Ended(_)) => return Swept::Done,
             Err(Error::NotNow { .. } | Error::InDoubt { .. } | Error::Store(_)) => {
                 return Swept::Failed;

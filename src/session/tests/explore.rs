@@ -389,7 +389,9 @@ impl Run {
                 self.check_served(request, live);
             }
             Err(Error::Ended(reason)) => world.judge_ended(&self.id, *reason),
-            Err(Error::Unknown) => world.breach("the session is not known".to_owned()),
+            Err(Error::Unknown | Error::Unreadable) => {
+                world.breach("the session is not known".to_owned());
+            }
             Err(Error::NotNow { .. } | Error::InDoubt { .. } | Error::Store(_)) => {}
         }
     }
@@ -468,7 +470,7 @@ impl Run {
             match task.await.unwrap() {
                 Ok(live) => return self.check_well(node, &live),
                 Err(Error::Ended(reason)) => return self.world.judge_ended(&self.id, reason),
-                Err(Error::Unknown) => {
+                Err(Error::Unknown | Error::Unreadable) => {
                     return self.world.breach("the session is not known".to_owned());
                 }
                 // Nothing but a page load helps, and that signs in unseen.

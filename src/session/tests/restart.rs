@@ -191,7 +191,7 @@ async fn an_old_key_still_opens_and_a_lost_one_opens_nothing() {
     let other = path.with_extension("other");
     fs::copy(&path, &other).unwrap();
     let lost = house.restarted_with(&other, &[vec![3; 32]]);
-    assert!(matches!(lost.open(&id).await, Err(Error::Unknown)));
+    assert!(matches!(lost.open(&id).await, Err(Error::Unreadable)));
 }
 
 #[tokio::test]
@@ -200,5 +200,5 @@ async fn a_record_put_under_another_key_does_not_open() {
     let (mine, theirs) = (house.login().await, stranger());
     let row = house.store.inner_row(&mine).await.unwrap();
     house.store.put(&theirs, row).await;
-    assert!(matches!(house.open(&theirs).await, Err(Error::Unknown)));
+    assert!(matches!(house.open(&theirs).await, Err(Error::Unreadable)));
 }

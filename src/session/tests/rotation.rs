@@ -75,7 +75,7 @@ async fn keys_rotate(store: Legacy<'_>) {
     let after = both.next(store(), &[new]);
     assert_eq!(after.open(&busy).await.unwrap().generation, 1);
     let refused = after.open(&quiet).await;
-    assert!(matches!(refused, Err(Error::Unknown)), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Unreadable)), "{refused:?}");
     idp.revocations(None);
     after.clock.advance(2 * MINUTE);
     after.sessions.claim_debts().await.unwrap();
@@ -119,7 +119,7 @@ async fn a_key_that_comes_back_opens_again() {
     let id = before.login().await;
     let mistaken = before.next(Arc::clone(&memory), &[other]);
     for _ in 0..3 {
-        assert!(matches!(mistaken.open(&id).await, Err(Error::Unknown)));
+        assert!(matches!(mistaken.open(&id).await, Err(Error::Unreadable)));
         mistaken.sessions.sweep().await.unwrap();
     }
     let after = before.next(memory, &[old]);
