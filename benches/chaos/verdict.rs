@@ -53,7 +53,7 @@ pub async fn judge(
     began: Instant,
     allowed: Allowed,
 ) -> Row {
-    let patience = world.plan.seconds(90, 20);
+    let patience = world.plan.seconds(90, 45);
     world.mend().await;
     finish_sign_outs(world, patience).await;
     all_are_served(world, patience).await;

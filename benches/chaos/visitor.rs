@@ -270,7 +270,9 @@ impl Visitor {
 
     /// The next page load after a loss: signs in unseen, or finds out that the person is signed out everywhere.
     async fn heal(&self, world: &World) {
-        for _ in 0..40 {
+        // A person comes back when the provider is back.
+        let until = Instant::now() + world.plan.seconds(90, 20);
+        while Instant::now() < until {
             let door = world.some_door();
             match self
                 .load(world, door, world.front.join("/page").unwrap())

@@ -214,7 +214,7 @@ impl Sessions {
             issuer::Error::Unusable { reason, .. } | issuer::Error::Unknown { reason } => {
                 tracing::warn!(session = %name, reason, "the outcome of a swap is unknown");
                 provider.is_unsure();
-                provider.breaker.failed(self.clock.now(), None);
+                provider.failed(self.clock.now(), None);
                 self.doubt(entry, ask).await
             }
             issuer::Error::Client { error } => {
@@ -229,8 +229,8 @@ impl Sessions {
                 reason,
                 retry_after,
             } => {
-                provider.is_down(&reason, self.clock.now());
-                provider.breaker.failed(self.clock.now(), retry_after);
+                provider.is_down(&reason);
+                provider.failed(self.clock.now(), retry_after);
                 self.unavailable(entry, ask, retry_after, Trouble::Outage)
                     .await
             }

@@ -48,6 +48,11 @@ impl Breaker {
         first.map(|_| ()).map_err(|_| pause)
     }
 
+    /// Whether there were too many failures to go on as usual.
+    pub(super) fn is_open(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) >= FAILURES
+    }
+
     /// A call came to nothing; the provider may have asked for a pause.
     pub(super) fn failed(&self, now: Timestamp, asked: Option<Duration>) {
         let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;

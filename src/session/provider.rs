@@ -51,8 +51,8 @@ pub(super) struct Provider {
     pub(super) metrics: Arc<IdpMetrics>,
     /// That it is down was said in the log.
     down: AtomicBool,
-    /// When it was last found so, in milliseconds.
-    down_at: AtomicU64,
+    /// When a call to it last came to nothing, in milliseconds.
+    failed_at: AtomicU64,
     /// The last that was asked of it had no outcome that is known.
     unsure: AtomicBool,
     /// It was seen to put a new refresh token in the place of one that was used.
@@ -70,7 +70,7 @@ impl Provider {
             revocations: Semaphore::new(REVOCATIONS_AT_ONCE),
             metrics,
             down: AtomicBool::new(false),
-            down_at: AtomicU64::new(0),
+            failed_at: AtomicU64::new(0),
             unsure: AtomicBool::new(false),
             rotates: AtomicBool::new(false),
             breaker: Breaker::default(),
@@ -97,13 +97,19 @@ impl Provider {
 
     /// Whether it was found to be down a moment ago: then a page load would not help either.
     pub(super) fn is_away(&self, now: Timestamp) -> bool {
-        let found = Timestamp::from_millis(self.down_at.load(Ordering::Relaxed));
-        self.down.load(Ordering::Relaxed) && now < found + AWAY
+        let failed = Timestamp::from_millis(self.failed_at.load(Ordering::Relaxed));
+        let known = self.down.load(Ordering::Relaxed) || self.breaker.is_open();
+        known && now < failed + AWAY
+    }
+
+    /// A call came to nothing; the provider may have asked for a rest.
+    pub(super) fn failed(&self, now: Timestamp, asked: Option<Duration>) {
+        self.failed_at.store(now.as_millis(), Ordering::Relaxed);
+        self.breaker.failed(now, asked);
     }
 
     /// One line when it goes, not one for each session.
-    pub(super) fn is_down(&self, reason: &str, now: Timestamp) {
-        self.down_at.store(now.as_millis(), Ordering::Relaxed);
+    pub(super) fn is_down(&self, reason: &str) {
         if !self.down.swap(true, Ordering::Relaxed) {
             tracing::warn!(idp = %self.issuer.settings().name, reason,
                 "the identity provider is not available: sessions live until their access token ends");

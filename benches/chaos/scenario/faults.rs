@@ -96,8 +96,9 @@ async fn outage(world: &Arc<World>) {
     world.nodes[0].process.terminate().await;
     world.restart(0).await;
     tokio::time::sleep(half).await;
-    traffic.stop().await;
     world.idp.come_up();
+    // Not before it is back: who was told to sign in waits for that.
+    traffic.stop().await;
 }
 
 /// Redis hangs, dies and comes back, loses connections, and is slow.

@@ -535,3 +535,28 @@ async fn a_provider_that_breaks_off_gets_few_tokens() {
     }
     assert_eq!(swapped, 45, "all that were not sent");
 }
+
+/// While nobody is there to sign in with, being told to sign in would be no help.
+#[tokio::test]
+async fn in_doubt_and_in_an_outage_it_is_not_now() {
+    let house = House::new().await;
+    let (id, other) = (house.login().await, house.login().await);
+    house.idp.next([Script::RotateAndReset]);
+    house.clock.advance(TOKEN);
+    only_a_page_load_helps(&house.open(&id).await);
+    house.idp.always(DOWN);
+    is_not_now(&house.open(&other).await);
+    let waits = house.open(&id).await;
+    let told = matches!(
+        waits,
+        Err(Error::InDoubt {
+            retry_after: Some(_)
+        })
+    );
+    assert!(told, "{waits:?}");
+    house.idp.always(Script::Answer);
+    house.clock.advance(5 * SECOND);
+    house.open(&other).await.unwrap();
+    only_a_page_load_helps(&house.open(&id).await);
+    assert_eq!(house.idp.reuses(), 0);
+}
