@@ -1,6 +1,7 @@
 //! Logs: what goes where, in which form, and the one line a request leaves. And what is counted.
 
 mod access;
+mod json;
 mod line;
 pub mod metrics;
 mod observed;
@@ -100,7 +101,7 @@ pub fn init(settings: &Settings) -> Result<(), Error> {
         .with_env_filter(filter(&settings.level)?)
         .with_ansi(settings.color.applies_to(&std::io::stdout()));
     match settings.format {
-        Format::Json => builder.json().flatten_event(true).finish().try_init(),
+        Format::Json => builder.event_format(json::Json).finish().try_init(),
         Format::Pretty => builder.with_target(false).finish().try_init(),
     }
     .map_err(Error::Twice)
