@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
+use super::keep::not_our_key;
 use super::record::{Kept, Record};
 use super::revoke::Owed;
 use super::store::{Change, Row, Written};
@@ -109,9 +110,11 @@ impl Sessions {
 
     /// A session that has ended here lives on in the store with the tokens of another node's swap: they end with it.
     async fn newer_tokens(&self, entry: &Entry) -> Result<Option<Vec<Owed>>, StoreError> {
-        let found = self.store.load(entry.hash).await?;
-        let kept = found.and_then(|found| self.unseal(&entry.hash, &found.row));
-        let Some(Kept::Alive(record)) = kept else {
+        let Some(found) = self.store.load(entry.hash).await? else {
+            return Ok(None);
+        };
+        let kept = self.unseal(&entry.hash, &found.row);
+        let Kept::Alive(record) = kept.ok_or_else(not_our_key)? else {
             return Ok(None);
         };
         let mut state = entry.state();

@@ -255,6 +255,16 @@ impl World {
 
     /// A process starts at this node. Metrics of its own cost time: where nobody looks at them they are shared.
     pub(super) fn node(self: &Arc<Self>, node: usize, metrics: Option<Metrics>) -> Node {
+        self.node_with(node, metrics, self.keys.clone())
+    }
+
+    /// A node with encryption keys of its own.
+    pub(super) fn node_with(
+        self: &Arc<Self>,
+        node: usize,
+        metrics: Option<Metrics>,
+        keys: Keyring,
+    ) -> Node {
         let news = news();
         news.link_up();
         let mut inner = self.inner();
@@ -272,10 +282,10 @@ impl World {
             world: Arc::clone(self),
             seat,
         };
-        let (issuer, verifier, keys, shared_metrics) = common();
+        let (issuer, verifier, _, shared_metrics) = common();
         let metrics = metrics.map_or_else(|| Arc::clone(shared_metrics), Arc::new);
         let tools = Tools {
-            keys: keys.clone(),
+            keys,
             idps: vec![Arc::clone(issuer)],
             verifier: Arc::clone(verifier),
             clock: self.clock.clone(),
@@ -1232,7 +1242,7 @@ fn common() -> &'static Common {
         let metrics = Metrics::new([&issuer.settings().name]);
         let handle = runtime.handle().clone();
         let verifier = Verifier::new(Vec::new(), Clock::System, handle, &metrics);
-        let keys = Keyring::new(&[vec![1; 32]]).unwrap();
+        let keys = Keyring::new(&[vec![1; 32], vec![2; 32]]).unwrap();
         let common = (issuer, Arc::new(verifier), keys, Arc::new(metrics));
         (common, runtime)
     };

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use super::common::{LEASE, Link, Node, Outcome, Queue, World, settle};
 use super::house::{MINUTE, SECOND, TOKEN, settings};
+use crate::seal::Keyring;
 use crate::session::{Activity, EndReason, Error, OnStoreError, Settings};
 use crate::telemetry::Metrics;
 use crate::token::SessionId;
@@ -348,4 +349,30 @@ async fn following_ends_with_the_session() {
     }
     sleep(2 * SECOND).await;
     assert!(a.sessions.work.is_empty() && b.sessions.work.is_empty());
+}
+
+/// In the midst of a change of keys one node may seal with a key that the other does not have yet.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_lacks_the_key_takes_nothing_from_the_others() {
+    let world = World::new();
+    let id = world.session(1);
+    let ring = |keys: &[u8]| {
+        let keys: Vec<_> = keys.iter().map(|n| vec![*n; 32]).collect();
+        Keyring::new(&keys).unwrap()
+    };
+    let ahead = world.node_with(0, None, ring(&[2, 1]));
+    let behind = world.node_with(1, None, ring(&[1]));
+    behind.open(&id).await.unwrap();
+    sleep(TOKEN).await;
+    ahead.open(&id).await.unwrap();
+    let known = behind.open(&id).await;
+    assert!(matches!(known, Err(Error::Store(_))), "{known:?}");
+    let out = behind.end(&id).await;
+    assert!(out.is_err(), "it can't say that it has ended: {out:?}");
+    let stranger = world.node_with(2, None, ring(&[1]));
+    let unknown = stranger.open(&id).await;
+    assert!(matches!(unknown, Err(Error::Unreadable)), "{unknown:?}");
+    assert_eq!(ahead.open(&id).await.unwrap().generation, 1);
+    sleep(TOKEN).await;
+    assert_eq!(ahead.open(&id).await.unwrap().generation, 2);
 }
