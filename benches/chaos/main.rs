@@ -16,6 +16,8 @@ mod link;
 #[path = "../../tests/it/support/pki.rs"]
 mod pki;
 mod plan;
+#[path = "../../tests/it/support/ports.rs"]
+mod ports;
 mod process;
 mod redis;
 mod report;

@@ -1,7 +1,7 @@
 //! Child processes: the gateways, and Redis with its sentinels. Each writes a log of its own.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
+
+use crate::ports::free_port;
 
 /// A program that can be killed, stopped, and started again on the same port.
 pub struct Process {
@@ -144,9 +146,5 @@ pub async fn ask(port: u16, command: &str) -> std::io::Result<String> {
 
 /// Loopback ports that nobody has now.
 pub fn free_ports(n: usize) -> Vec<u16> {
-    let held = (0..n).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
-    let held: Vec<_> = held.collect();
-    held.iter()
-        .map(|l| l.local_addr().unwrap().port())
-        .collect()
+    (0..n).map(|_| free_port()).collect()
 }

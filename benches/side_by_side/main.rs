@@ -12,11 +12,12 @@
 mod client;
 mod load;
 mod nginx;
+#[path = "../../tests/it/support/ports.rs"]
+mod ports;
 mod process;
 mod report;
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -298,8 +299,7 @@ fn certificate(directory: &Path) -> Certificate {
 }
 
 fn free_ports<const N: usize>() -> [u16; N] {
-    let held = std::array::from_fn::<_, N, _>(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap().port())
+    std::array::from_fn(|_| ports::free_port())
 }
 
 fn until_listening(port: u16) {

@@ -11,6 +11,8 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::redis::free_port;
+
 /// A directory with a configuration, and the program in it with an environment of its own.
 struct Place {
     dir: TempDir,
@@ -378,15 +380,6 @@ fn every_certificate_and_key_that_can_not_be_used_is_said_at_once_by_its_key() {
     let json = place.tidegate(&["check", "--format", "json"]);
     let json: Value = serde_json::from_str(&json.out).unwrap();
     assert_eq!(json["problems"].as_array().unwrap().len(), said.len());
-}
-
-/// A free port; another process may take it before we do, which these tests would then say.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 #[test]

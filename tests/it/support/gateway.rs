@@ -15,6 +15,8 @@ use tokio::process::Command;
 use tracing_subscriber::fmt::MakeWriter;
 use url::Url;
 
+pub use super::redis::free_port;
+
 /// A gateway in this process.
 pub struct Gateway {
     running: Running,
@@ -168,12 +170,6 @@ async fn gather(stream: impl AsyncRead + Unpin, into: Arc<Mutex<String>>) {
         into.push_str(&line);
         into.push('\n');
     }
-}
-
-/// A loopback port that nobody has now.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 /// Every log line of all gateways in this process, at every level that tidegate has.

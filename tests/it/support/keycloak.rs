@@ -1,7 +1,6 @@
 //! A real Keycloak: started from the prepared database that `./test` leaves, watched through its admin API.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +15,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+use super::redis::free_port;
 use super::scene::Setup;
 
 const VERSION: &str = "26.7.3";
@@ -53,10 +53,7 @@ impl Keycloak {
 
     /// Starts one on a free port and waits until it answers.
     pub async fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|l| l.local_addr())
-            .unwrap()
-            .port();
+        let port = free_port();
         let mut keycloak = Self {
             port,
             database: copy_of_the_database(),

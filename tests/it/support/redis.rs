@@ -1,10 +1,14 @@
 //! Redis servers for tests: real ones, on loopback, with all they write in a directory of their own; gone when dropped.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+#[path = "ports.rs"]
+mod ports;
+pub use ports::free_port;
 
 /// A server that runs until this is dropped.
 #[derive(Debug)]
@@ -346,18 +350,6 @@ fn wait_for(what: &str, holds: impl Fn() -> bool) {
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(30), "in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// A port of loopback that is free just now.
-pub fn free_port() -> u16 {
-    // A cluster's bus listens ten thousand above.
-    loop {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        if port < 55_000 {
-            return port;
-        }
     }
 }
 
