@@ -30,7 +30,8 @@ async fn stage(plan: &Plan, name: &str, setup: Setup, store: Store) -> Stage {
     Stage { world, began }
 }
 
-/// Every scenario that is wanted; `all` gets what is left of the time. The smoke run has no time for one after the other.
+/// Every scenario that is wanted; `all` gets what is left of the time. The smoke run has no time for one after the other,
+/// nor, unless it is asked to, for all at once.
 pub async fn run(plan: &Plan, began: Instant) -> Vec<Row> {
     let (mut rows, more) = if plan.smoke {
         tokio::join!(first(plan), second(plan))
@@ -38,7 +39,7 @@ pub async fn run(plan: &Plan, began: Instant) -> Vec<Row> {
         (first(plan).await, second(plan).await)
     };
     rows.extend(more);
-    if plan.wants("all") {
+    if plan.wants("all") && (!plan.smoke || !plan.only.is_empty()) {
         rows.push(together::all(plan, began).await);
     }
     rows

@@ -340,6 +340,7 @@ impl Sessions {
             Err(error) if self.shared.is_some() || now < entry.current().fresh_until => {
                 tracing::warn!(session = %entry.name(), error = &error as &dyn std::error::Error,
                     "a swap waits, since it can't be noted in the session store");
+                self.look_after_mark(entry);
                 return Err(self.wait_for_store(entry));
             }
             Err(error) => {

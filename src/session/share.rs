@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use super::end::Tokens;
 use super::entry::{Entry, Progress};
@@ -16,6 +16,9 @@ use super::{EndReason, OnStoreError, Sessions, StoreError};
 use crate::clock::Timestamp;
 use crate::token::SessionHash;
 
+/// How often, and how many times, it is looked after a mark of which nobody knows whether it was made.
+const MARK_PAUSE: Duration = Duration::from_millis(200);
+const MARK_LOOKS: u32 = 600;
 /// How often the store is looked at while another node swaps, when it says nothing: a lease ends without a word.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -71,6 +74,24 @@ impl Sessions {
         }
     }
 
+    /// A mark could not be made, or was made and nobody was told: finds out as soon as the store is back, so that it does
+    /// not stand there as that of a swap whose outcome is unknown.
+    pub(super) fn look_after_mark(self: &Arc<Self>, entry: &Arc<Entry>) {
+        if self.shared.is_none() {
+            return;
+        }
+        let (sessions, entry) = (Arc::clone(self), Arc::clone(entry));
+        self.background.spawn(async move {
+            for _ in 0..MARK_LOOKS {
+                sleep(MARK_PAUSE).await;
+                let _asking = entry.confirming.lock().await;
+                if sessions.reread(&entry).await.is_ok() {
+                    return;
+                }
+            }
+        });
+    }
+
     pub(super) async fn reread(self: &Arc<Self>, entry: &Arc<Entry>) -> Result<(), StoreError> {
         let (edition, now) = (self.edition(&entry.hash), self.clock.now());
         let found = self.store.load(entry.hash).await?;
@@ -101,8 +122,13 @@ impl Sessions {
             if busy {
                 return;
             }
-            if !state.in_doubt() {
+            if !state.in_doubt() && state.record().is_some() {
+                // Nothing was sent under it: the others must not take it for a doubt.
                 stored.phase = Phase::Active;
+                state.take_over(stored, false);
+                drop(state);
+                self.keep_saving(entry);
+                return;
             }
         }
         let Some(ours) = state.record() else {

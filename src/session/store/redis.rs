@@ -324,7 +324,13 @@ impl Store for Redis {
             lanes.pass(id).await;
             let names = &inner.desk.names;
             let call = LOAD.call().key(names.row(&id)).key(names.lease(&id));
-            rows::found(up.run(&call).await?, inner.desk.owner.0)
+            let found = rows::found(up.run(&call).await?, inner.desk.owner.0)?;
+            // Until the others have had time to say what became of their marks, none counts as left behind.
+            let settling = up.since.elapsed() < inner.pace.settle;
+            Ok(found.map(|found| Found {
+                held: found.held || settling,
+                ..found
+            }))
         })
     }
 
