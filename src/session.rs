@@ -376,23 +376,20 @@ impl Sessions {
         settings: Settings,
         tools: Tools,
     ) -> Result<Arc<Self>, StoreError> {
-        let store: Arc<dyn Store> = match store {
-            StoreSettings::Memory => {
-                Timed::over(Arc::new(Memory::default()), tools.metrics.store("memory"))
-            }
-            StoreSettings::Cookie => {
-                Timed::over(Arc::new(Memory::default()), tools.metrics.store("cookie"))
-            }
+        let background = tools.background.clone();
+        let (kind, store): (_, Arc<dyn Store>) = match store {
+            StoreSettings::Memory => ("memory", Arc::new(Memory::default())),
+            StoreSettings::Cookie => ("cookie", Arc::new(Memory::default())),
             StoreSettings::Disk { path } => {
-                let disk = Disk::open(path, tools.background.clone(), &tools.clock)?;
-                Timed::over(Arc::new(disk), tools.metrics.store("disk"))
+                let disk = Disk::open(path, background, &tools.clock)?;
+                ("disk", Arc::new(disk))
             }
             StoreSettings::Redis(redis) => {
-                let background = tools.background.clone();
                 let redis = Redis::open(redis, random_owner(), background, &tools.clock);
-                Timed::over(Arc::new(redis), tools.metrics.store("redis"))
+                ("redis", Arc::new(redis))
             }
         };
+        let store = Timed::over(store, tools.metrics.store(kind));
         Ok(Self::over(store, settings, tools))
     }
 

@@ -164,7 +164,8 @@ impl Sessions {
         tracing::error!(session = %entry.name(), why,
             "the provider answered a swap with tokens that can't be accepted: the session ends");
         self.count_swap(entry, SwapOutcome::BadAnswer);
-        self.finish(entry, EndReason::BadAnswer).await;
+        self.finish(entry, EndReason::BadAnswer, Tokens::Revoke)
+            .await;
         Progress::Failed
     }
 
@@ -200,14 +201,15 @@ impl Sessions {
                 }
                 self.count_swap(entry, outcome);
                 tracing::info!(session = %name, error, ?reason, "the provider refused the refresh token");
-                self.finish(entry, reason).await;
+                self.finish(entry, reason, Tokens::Revoke).await;
                 Progress::Failed
             }
             issuer::Error::Unusable { reason, salvage } if holds_a_token(&salvage) => {
                 tracing::error!(session = %name, reason, "the provider's answer to a swap can't be used: the session ends");
                 let idp = &provider.issuer.settings().name;
                 self.discard_of(RevocationSource::Swap, idp, &salvage);
-                self.finish(entry, EndReason::BadAnswer).await;
+                self.finish(entry, EndReason::BadAnswer, Tokens::Revoke)
+                    .await;
                 Progress::Failed
             }
             // A success without a single token in it, such as a page of HTML: what the provider did is unknown.
@@ -327,15 +329,6 @@ impl Sessions {
         };
         entry.swap_not_before(next);
         state.not_before
-    }
-
-    /// Ends the session and waits until that is durable.
-    async fn finish(self: &Arc<Self>, entry: &Arc<Entry>, reason: EndReason) {
-        if let Some(burial) = self.close(entry, reason, Tokens::Revoke) {
-            // A tombstone that can't be kept now is retried by itself.
-            let _ = self.bury(entry, &burial).await;
-            self.debts.wake();
-        }
     }
 }
 

@@ -78,10 +78,6 @@ impl Sessions {
         } else {
             Tokens::Revoke
         };
-        if let Some(burial) = self.close(&old, EndReason::Replaced, tokens) {
-            // A failure has been said, and is retried by itself.
-            let _ = self.bury(&old, &burial).await;
-            self.debts.wake();
-        }
+        self.finish(&old, EndReason::Replaced, tokens).await;
     }
 }

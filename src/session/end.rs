@@ -69,6 +69,23 @@ impl Sessions {
         told
     }
 
+    /// Ends a session and waits until that is durable; its tokens are revoked in the background. Tells whether there was
+    /// anything to end.
+    pub(super) async fn finish(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        reason: EndReason,
+        tokens: Tokens,
+    ) -> bool {
+        let Some(burial) = self.close(entry, reason, tokens) else {
+            return false;
+        };
+        // A failure has been said, and is retried by itself.
+        let _ = self.bury(entry, &burial).await;
+        self.debts.wake();
+        true
+    }
+
     /// Tells the store of an end and of what is owed for it, and of what another node's swap brought in the meantime.
     async fn tell_end(&self, entry: &Entry, mut owed: Vec<Owed>) -> Result<(), StoreError> {
         loop {

@@ -77,12 +77,9 @@ impl Sessions {
         } else {
             Tokens::Revoke
         };
-        let Some(burial) = self.close(&living.entry, EndReason::Displaced, tokens) else {
-            return;
-        };
-        tracing::info!(session = %living.entry.name(), "a session ends, since its person has more than session.max_per_user");
-        // A failure has been said, and is retried by itself.
-        let _ = self.bury(&living.entry, &burial).await;
-        self.debts.wake();
+        let entry = &living.entry;
+        if self.finish(entry, EndReason::Displaced, tokens).await {
+            tracing::info!(session = %entry.name(), "a session ends, since its person has more than session.max_per_user");
+        }
     }
 }

@@ -88,6 +88,22 @@ impl EndReason {
             Self::Refused | Self::LostInFlight | Self::BadAnswer => RevocationSource::Swap,
         }
     }
+
+    /// What it is counted as.
+    pub(super) fn ending(self) -> Ending {
+        match self {
+            Self::SignedOut => Ending::SignedOut,
+            Self::Replaced => Ending::Replaced,
+            Self::Displaced => Ending::Displaced,
+            Self::Idle => Ending::Idle,
+            Self::Absolute => Ending::Absolute,
+            Self::Refused => Ending::Refused,
+            Self::LostInFlight => Ending::LostInFlight,
+            Self::BadAnswer => Ending::BadAnswer,
+            Self::Expired => Ending::Expired,
+            Self::Forgotten => Ending::Forgotten,
+        }
+    }
 }
 
 impl Ask {
@@ -106,24 +122,6 @@ impl Ask {
                 SwapOutcome::ClientRefused
             }
             issuer::Error::Unavailable { .. } => SwapOutcome::Unavailable,
-        }
-    }
-}
-
-impl EndReason {
-    /// What it is counted as.
-    pub(super) fn ending(self) -> Ending {
-        match self {
-            Self::SignedOut => Ending::SignedOut,
-            Self::Replaced => Ending::Replaced,
-            Self::Displaced => Ending::Displaced,
-            Self::Idle => Ending::Idle,
-            Self::Absolute => Ending::Absolute,
-            Self::Refused => Ending::Refused,
-            Self::LostInFlight => Ending::LostInFlight,
-            Self::BadAnswer => Ending::BadAnswer,
-            Self::Expired => Ending::Expired,
-            Self::Forgotten => Ending::Forgotten,
         }
     }
 }

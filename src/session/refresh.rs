@@ -78,35 +78,20 @@ impl Sessions {
         entry: &Arc<Entry>,
         wish: Wish,
     ) -> Result<Arc<Live>, Error> {
-        match self.look(entry, wish) {
+        let mut step = self.look(entry, wish);
+        // Another node may have seen activity that this one has not heard of: it is asked for before a session is idle.
+        if self.shared.is_some() && matches!(step, Step::Over(EndReason::Idle)) {
+            self.reread(entry).await.map_err(Error::Store)?;
+            step = self.look(entry, wish);
+        }
+        match step {
             Step::Done(result) => result,
             Step::Wait(flight, patience) => {
                 self.count_wait(wish);
                 self.wait(entry, flight, patience).await
             }
-            Step::Over(reason) => self.run_out(entry, wish, reason).await,
+            Step::Over(reason) => Err(self.expire(entry, reason).await),
         }
-    }
-
-    /// Another node may have seen activity that this one has not heard of: it is asked for before a session is idle.
-    async fn run_out(
-        self: &Arc<Self>,
-        entry: &Arc<Entry>,
-        wish: Wish,
-        reason: EndReason,
-    ) -> Result<Arc<Live>, Error> {
-        if reason == EndReason::Idle && self.shared.is_some() {
-            self.reread(entry).await.map_err(Error::Store)?;
-            return match self.look(entry, wish) {
-                Step::Done(result) => result,
-                Step::Wait(flight, patience) => {
-                    self.count_wait(wish);
-                    self.wait(entry, flight, patience).await
-                }
-                Step::Over(reason) => Err(self.expire(entry, reason).await),
-            };
-        }
-        Err(self.expire(entry, reason).await)
     }
 
     fn look(self: &Arc<Self>, entry: &Arc<Entry>, wish: Wish) -> Step {

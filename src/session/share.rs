@@ -181,11 +181,7 @@ impl Sessions {
     async fn forget(self: &Arc<Self>, entry: &Arc<Entry>) {
         let reason = entry.expired(self.clock.now(), self.settings.idle_timeout);
         let reason = reason.unwrap_or(EndReason::Forgotten);
-        if let Some(burial) = self.close(entry, reason, Tokens::Revoke) {
-            // A failure has been said, and is retried by itself.
-            let _ = self.bury(entry, &burial).await;
-            self.debts.wake();
-        }
+        self.finish(entry, reason, Tokens::Revoke).await;
     }
 
     /// Another node is at work on the next tokens: waits until it has them, has failed, or has died over it.

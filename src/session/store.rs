@@ -31,6 +31,17 @@ use news::News;
 /// What a store will answer.
 pub(super) type Answer<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
 
+/// What was tried, and what came back.
+fn failed(
+    what: &'static str,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> StoreError {
+    StoreError {
+        what,
+        source: Some(Box::new(source)),
+    }
+}
+
 /// A place where sessions outlive the request. What is asked for takes effect in the order of the calls, whether or not
 /// the answers are waited for. ([`timed`] has to pass on those with a default too.)
 pub(super) trait Store: fmt::Debug + Send + Sync {

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-use super::{Answer, Census, Change, Debt, Due, Found, Index, Store, Written};
+use super::{Answer, Census, Change, Debt, Due, Found, Index, Store, Written, failed};
 use crate::clock::{Clock, Timestamp};
 use crate::session::StoreError;
 use crate::token::SessionHash;
@@ -97,16 +97,6 @@ impl Disk {
 
 const READ: &str = "the session store can't be read";
 const WRITE: &str = "the session store can't be written";
-
-fn failed(
-    what: &'static str,
-    source: impl std::error::Error + Send + Sync + 'static,
-) -> StoreError {
-    StoreError {
-        what,
-        source: Some(Box::new(source)),
-    }
-}
 
 /// Runs until nobody can send any more.
 fn write(database: &Database, waiting: &Receiver<Job>) {

@@ -14,9 +14,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::news::News;
-use super::{Answer, Census, Change, Debt, Due, Found, Index, Shared, Store, Written};
+use super::{Answer, Census, Change, Debt, Due, Found, Index, Shared, Store, Written, failed};
 use crate::clock::{Clock, Timestamp};
-use crate::session::StoreError;
 use crate::token::SessionHash;
 
 mod desk;
@@ -190,16 +189,6 @@ impl Redis {
 const CANT_READ: &str = "sessions can't be read from Redis";
 const CANT_WRITE: &str = "sessions can't be written to Redis";
 
-fn failed(
-    what: &'static str,
-    source: impl std::error::Error + Send + Sync + 'static,
-) -> StoreError {
-    StoreError {
-        what,
-        source: Some(Box::new(source)),
-    }
-}
-
 async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Fault>>,
@@ -326,7 +315,7 @@ impl Store for Redis {
             let call = LOAD.call().key(names.row(&id)).key(names.lease(&id));
             let found = rows::found(up.run(&call).await?, inner.desk.owner.0)?;
             // Until the others have had time to say what became of their marks, none counts as left behind.
-            let settling = up.since.elapsed() < inner.pace.settle;
+            let settling = !up.has_settled(inner.pace.settle);
             Ok(found.map(|found| Found {
                 held: found.held || settling,
                 ..found

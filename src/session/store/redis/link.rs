@@ -124,7 +124,7 @@ pub(super) struct Up {
     masters: Arc<Masters>,
     gone: CancellationToken,
     /// Since when.
-    pub(super) since: Instant,
+    since: Instant,
 }
 
 impl Up {
@@ -170,6 +170,11 @@ impl Up {
             Line::One(_) => std::future::pending().await,
             Line::Many(many) => self.masters.change(many).await,
         }
+    }
+
+    /// Whether the link has been up for so long.
+    pub(super) fn has_settled(&self, after: Duration) -> bool {
+        self.since.elapsed() >= after
     }
 
     /// Waits until the link has been up for so long.
@@ -242,7 +247,7 @@ impl Link {
     /// Whether it has been up for so long.
     pub(super) fn has_settled(&self, after: Duration) -> bool {
         match &*self.state.borrow() {
-            State::Up(up) => up.since.elapsed() >= after,
+            State::Up(up) => up.has_settled(after),
             State::Trying | State::Down(_) => after.is_zero(),
         }
     }
