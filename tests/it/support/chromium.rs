@@ -9,6 +9,7 @@ use chromiumoxide::cdp::browser_protocol::network::Cookie;
 use chromiumoxide::cdp::browser_protocol::page::{
     GetNavigationHistoryParams, GetNavigationHistoryReturns, NavigateToHistoryEntryParams,
 };
+use chromiumoxide::error::CdpError;
 use chromiumoxide::page::ScreenshotParams;
 use chromiumoxide::{Browser, BrowserConfig, Page};
 use futures_util::StreamExt;
@@ -124,9 +125,20 @@ impl Tab {
     }
 
     /// The value of an expression in the page; a promise is awaited.
+    ///
+    /// In the moment between two pages there is none to ask: the one that comes is asked.
     pub async fn script<T: DeserializeOwned>(&self, expression: &str) -> T {
-        let answer = self.page.evaluate_expression(expression).await.unwrap();
-        answer.into_value().unwrap()
+        let begun = Instant::now();
+        loop {
+            match self.page.evaluate_expression(expression).await {
+                Ok(answer) => return answer.into_value().unwrap(),
+                Err(CdpError::Chrome(error)) if is_between_pages(&error.message) => {
+                    assert!(begun.elapsed() < PATIENCE, "no page to ask: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Err(error) => panic!("{expression}: {error}"),
+            }
+        }
     }
 
     /// All cookies that the page's address would be sent, also those that scripts can't see.
@@ -185,6 +197,16 @@ impl Tab {
             fs::write(screenshots().join(format!("{name}-{scheme}.png")), picture).unwrap();
         }
     }
+}
+
+/// Chromium's words for an expression whose page went away.
+fn is_between_pages(message: &str) -> bool {
+    [
+        "Cannot find context with specified id",
+        "Execution context was destroyed.",
+        "Inspected target navigated or closed",
+    ]
+    .contains(&message)
 }
 
 fn screenshots() -> PathBuf {
