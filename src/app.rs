@@ -371,6 +371,8 @@ fn endpoint_settings(config: &Config, site: Arc<Site>) -> endpoint::Settings {
         cookie: config.cookie.clone(),
         rp_initiated: config.rp_initiated,
         post_logout_redirects: config.post_logout_redirects.clone(),
+        backchannel_logout: config.backchannel_logout,
+        frontchannel_logout: config.frontchannel_logout,
     }
 }
 

@@ -66,6 +66,10 @@ pub struct Config {
     pub rp_initiated: bool,
     /// `logout.post_logout_redirects`.
     pub post_logout_redirects: Vec<String>,
+    /// `logout.backchannel`.
+    pub backchannel_logout: bool,
+    /// `logout.frontchannel`.
+    pub frontchannel_logout: bool,
     /// `[headers]` and `server.trusted_proxies`.
     pub forward: forward::Settings,
     /// `[upstreams.*]`.

@@ -49,6 +49,10 @@ pub struct Settings {
     pub rp_initiated: bool,
     /// `logout.post_logout_redirects`: exact URLs that `rd` of sign-out may name, besides our own paths.
     pub post_logout_redirects: Vec<String>,
+    /// `logout.backchannel`.
+    pub backchannel_logout: bool,
+    /// `logout.frontchannel`.
+    pub frontchannel_logout: bool,
 }
 
 /// The endpoints and what they work with.

@@ -153,8 +153,8 @@ impl Gateway {
             }
         };
         // A session whose provider is down may be served for a while with a token that has ended; a bearer never.
-        let grace = session.as_ref().and_then(|live| live.grace);
-        let verified = self.shared.verifier.verify_until(&token, grace).await;
+        let held = session.as_ref().map(|live| live.held()).unwrap_or_default();
+        let verified = self.shared.verifier.verify_held(&token, held).await;
         let verified = verified.map_err(|error| match session {
             Some(_) => Refusal::SessionToken(error),
             None => Refusal::Verify(error),

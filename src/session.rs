@@ -20,7 +20,7 @@ use crate::issuer::Issuer;
 use crate::seal::Keyring;
 use crate::telemetry::Metrics;
 use crate::token::{AccessToken, Grant, IdToken, SessionCookie, SessionHash};
-use crate::verify::{IdClaims, Rendered, Verifier};
+use crate::verify::{Held, IdClaims, Rendered, Verifier};
 
 mod answer;
 mod begin;
@@ -31,11 +31,13 @@ mod end;
 mod entry;
 mod keep;
 mod limit;
+mod list;
 mod measure;
 mod pace;
 mod provider;
 mod record;
 mod refresh;
+mod refuse;
 mod revoke;
 mod share;
 mod store;
@@ -55,6 +57,8 @@ use store::redis::Redis;
 use store::timed::Timed;
 use store::{Shared, Store};
 
+pub use list::Summary;
+pub use refuse::Whose;
 pub use store::redis::{RedisAddress, RedisServers, RedisSettings};
 
 /// How many sessions are looked for in the store at a time: a flood of cookies that name none must not hold up the rest.
@@ -92,6 +96,8 @@ pub struct Settings {
     pub revoke_access_token: bool,
     /// How long an owed revocation is retried.
     pub revoke_retry_for: Duration,
+    /// How long tokens are refused by their user or their session at the provider: longer than any access token lives.
+    pub refuse_for: Duration,
 }
 
 /// What becomes of requests while a store that other processes share can't be asked.
@@ -148,6 +154,8 @@ pub struct Live {
     pub subject: Arc<str>,
     /// The access token: to be verified before anything is believed of it.
     pub access_token: AccessToken,
+    /// When it came.
+    pub obtained: Timestamp,
     /// When the access token ends.
     pub access_expires: Timestamp,
     /// It has ended, and is to be accepted until then all the same, since the provider can't be reached for the next one
@@ -162,12 +170,21 @@ pub struct Live {
 }
 
 impl Live {
+    /// What its verification has to know of it.
+    pub fn held(&self) -> Held {
+        Held {
+            obtained: Some(self.obtained),
+            grace: self.grace,
+        }
+    }
+
     /// The same, to be accepted until then though its access token has ended.
     fn graced(&self, until: Timestamp) -> Self {
         Self {
             idp: Arc::clone(&self.idp),
             subject: Arc::clone(&self.subject),
             access_token: self.access_token.clone(),
+            obtained: self.obtained,
             access_expires: self.access_expires,
             grace: Some(until),
             claims: Arc::clone(&self.claims),
@@ -215,6 +232,14 @@ pub enum EndReason {
     Replaced,
     /// The person has signed in elsewhere, and this was the oldest of more sessions than one may have.
     Displaced,
+    /// The person ended it from another of their sessions.
+    Dismissed,
+    /// An administrator of the gateway ended it.
+    Administrator,
+    /// The provider said that its own session is over, from server to server (OpenID Connect Back-Channel Logout).
+    BackChannel,
+    /// The provider said so through the browser (OpenID Connect Front-Channel Logout).
+    FrontChannel,
     /// Idle for too long.
     Idle,
     /// The absolute deadline.
@@ -381,11 +406,13 @@ impl Sessions {
             StoreSettings::Memory => ("memory", Arc::new(Memory::default())),
             StoreSettings::Cookie => ("cookie", Arc::new(Memory::default())),
             StoreSettings::Disk { path } => {
-                let disk = Disk::open(path, background, &tools.clock)?;
+                let disk = Disk::open(path, background, &tools.clock, tools.verifier.refused())?;
                 ("disk", Arc::new(disk))
             }
             StoreSettings::Redis(redis) => {
-                let redis = Redis::open(redis, random_owner(), background, &tools.clock);
+                let refused = Arc::clone(tools.verifier.refused());
+                let refused = (refused, settings.on_store_error);
+                let redis = Redis::open(redis, random_owner(), background, &tools.clock, refused);
                 ("redis", Arc::new(redis))
             }
         };

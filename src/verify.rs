@@ -16,10 +16,13 @@ use crate::clock::{Clock, Timestamp};
 use crate::issuer::{self, Issuer};
 use crate::telemetry::Metrics;
 use crate::token::{AccessToken, IdToken};
-use cache::{Cache, Entry};
+use cache::{Cache, Entry, Remembered};
 use claims::Moment;
 use compact::Compact;
 use keys::Keys;
+use refused::{Cleared, Finding, Marks};
+
+pub use refused::{Criterion, Refusal, Refused, TooMany};
 
 mod cache;
 mod claims;
@@ -29,6 +32,7 @@ mod id_token;
 mod json;
 mod jwk;
 mod keys;
+mod refused;
 #[cfg(test)]
 mod tests;
 
@@ -105,9 +109,24 @@ pub enum Error {
     /// It is not good and never will be: malformed, forged, expired, not for us. The text says which check, for the log.
     #[error("the token is not valid: {0}")]
     Invalid(&'static str),
+    /// It was good until it was refused before its end ([`Refused`]).
+    #[error("the token was revoked")]
+    Revoked,
+    /// It can't be judged now: what other nodes refuse can't be heard of.
+    #[error("whether the token was revoked can't be known now")]
+    RevocationsUnknown,
     /// It can't be judged now: its keys can't be had.
     #[error("the keys to verify the token are not available")]
     KeysUnavailable(#[source] Arc<issuer::Error>),
+}
+
+/// What a session says of its own access token.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held {
+    /// When it came, by this gateway's clock.
+    pub obtained: Option<Timestamp>,
+    /// Past its end it is good until then all the same.
+    pub grace: Option<Timestamp>,
 }
 
 /// What a verified ID token must match (OpenID Connect Core section 3.1.3.7).
@@ -141,6 +160,7 @@ pub struct IdClaims {
 pub struct Verifier {
     providers: Vec<Provider>,
     cache: Cache,
+    refused: Arc<Refused>,
     clock: Clock,
     background: tokio::runtime::Handle,
 }
@@ -174,40 +194,50 @@ impl Verifier {
         Self {
             providers: idps.into_iter().map(provider).collect(),
             cache: Cache::new(),
+            refused: Arc::default(),
             clock,
             background,
         }
     }
 
-    /// Verifies an access token: signature, `iss`, `aud`, `exp`, `nbf`, `iat`, `typ`, `crit`, on every call; the costly
-    /// part is remembered per token until its `exp`, or until its key leaves the provider's key set.
+    /// The register of refused tokens, which is asked on every verification.
+    pub fn refused(&self) -> &Arc<Refused> {
+        &self.refused
+    }
+
+    /// Verifies an access token: signature, `iss`, `aud`, `exp`, `nbf`, `iat`, `typ`, `crit`, and that it was not revoked, on
+    /// every call; the costly part is remembered per token until its `exp`, or until its key leaves the provider's key set.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn verify(&self, token: &AccessToken) -> Result<Arc<Verified>, Error> {
-        self.verify_until(token, None).await
+        self.verify_held(token, Held::default()).await
     }
 
-    /// The same for a session's access token, which past its end may be good until `grace`: it gets
+    /// The same for a session's access token, which past its end may be good until [`Held::grace`]: it gets
     /// one only while its provider can't be reached, and nothing else is let through for it.
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn verify_until(
+    pub async fn verify_held(
         &self,
         token: &AccessToken,
-        grace: Option<Timestamp>,
+        held: Held,
     ) -> Result<Arc<Verified>, Error> {
-        let moment = Moment {
-            now: self.clock.now(),
-            grace,
-        };
-        // Refused tokens (revoked before their time) are to be asked for here, before what is remembered.
-        let remembered = self.cache.find(token.expose(), moment);
-        match remembered {
-            Some(verified) => Ok(verified),
+        let moment = self.moment(held);
+        match self.cache.find(token.expose(), moment, &self.refused) {
+            Some(Remembered::Verified(verified)) => Ok(verified),
+            Some(Remembered::Refused(finding)) => Err(finding.into()),
             // Boxed, so that the common case does not carry the rare one's state.
-            None => Box::pin(self.verify_anew(token, grace)).await,
+            None => Box::pin(self.verify_anew(token, held)).await,
+        }
+    }
+
+    fn moment(&self, held: Held) -> Moment {
+        Moment {
+            now: self.clock.now(),
+            grace: held.grace,
+            obtained: held.obtained,
         }
     }
 
@@ -261,32 +291,34 @@ impl Verifier {
             .collect()
     }
 
-    async fn verify_anew(
-        &self,
-        token: &AccessToken,
-        grace: Option<Timestamp>,
-    ) -> Result<Arc<Verified>, Error> {
+    async fn verify_anew(&self, token: &AccessToken, held: Held) -> Result<Arc<Verified>, Error> {
         let compact = Compact::read(token.expose())?;
         let provider = self.provider(&compact)?;
         let key = provider.signed(&compact).await?;
-        let (verified, window) = claims::access_token(
-            &provider.issuer.settings().name,
-            &provider.settings,
-            &compact.header,
-            compact.claims,
-            Moment {
-                now: self.clock.now(),
-                grace,
-            },
-        )?;
+        let moment = self.moment(held);
+        let name = &provider.issuer.settings().name;
+        let (settings, header) = (&provider.settings, &compact.header);
+        let (verified, window) =
+            claims::access_token(name, settings, header, compact.claims, moment)?;
+        let marks = Marks::of(name, token.expose(), &verified.subject, &verified.claims);
+        let (cleared, edition) = (Cleared::default(), self.refused.edition());
+        let finding = self.refused.look_up(&marks, moment.obtained, moment.now);
+        if finding == Finding::Clear {
+            cleared.under(edition);
+        }
         let verified = Arc::new(verified);
         self.cache.insert(Entry {
             token: token.clone(),
             verified: Arc::clone(&verified),
             window,
             key,
+            marks,
+            cleared,
         });
-        Ok(verified)
+        match finding {
+            Finding::Clear | Finding::ClearForSession => Ok(verified),
+            Finding::Refused | Finding::Unknown => Err(finding.into()),
+        }
     }
 
     /// The provider that a token says it is from. Its signature is then checked with that provider's keys only.
@@ -297,6 +329,16 @@ impl Verifier {
             .iter()
             .find(|provider| *provider.issuer.settings().issuer == *issuer)
             .ok_or(Error::Invalid("iss is not a configured provider"))
+    }
+}
+
+impl From<Finding> for Error {
+    /// Of what does not pass.
+    fn from(finding: Finding) -> Self {
+        match finding {
+            Finding::Unknown => Self::RevocationsUnknown,
+            Finding::Refused | Finding::Clear | Finding::ClearForSession => Self::Revoked,
+        }
     }
 }
 

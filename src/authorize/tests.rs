@@ -34,6 +34,7 @@ fn session(scopes: &[&str], groups: &[&str]) -> Identity {
         idp: "main".into(),
         subject: "ana".into(),
         access_token: AccessToken::new("t"),
+        obtained: Timestamp::default(),
         access_expires: Timestamp::MAX,
         grace: None,
         claims: Arc::default(),

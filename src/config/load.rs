@@ -123,6 +123,8 @@ fn read(mut root: Section<'_>, environment: &Environment, log_format: Format) ->
         encryption_keys: session.encryption_keys,
         rp_initiated: logout.rp_initiated,
         post_logout_redirects: logout.post_logout_redirects,
+        backchannel_logout: logout.backchannel,
+        frontchannel_logout: logout.frontchannel,
         forward: forward::Settings {
             identity: headers.identity,
             strip_incoming: headers.strip_incoming,

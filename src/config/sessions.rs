@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::EncryptionKeys;
-use super::reader::{Field, Section, not_yet};
+use super::reader::{Field, Section};
 use super::redis::{Chosen, Redis, redis};
 use super::secret::encryption_key;
 use super::value::{
@@ -44,6 +44,9 @@ pub(super) struct Logout {
     pub(super) post_logout_redirects: Vec<String>,
     revoke: Vec<Token>,
     revoke_retry_for: Duration,
+    refuse_for: Duration,
+    pub(super) backchannel: bool,
+    pub(super) frontchannel: bool,
 }
 
 /// How long sessions live and when their tokens are swapped.
@@ -88,6 +91,7 @@ pub(super) fn settings(session: &Session, logout: &Logout) -> Settings {
         revoke_refresh_token: logout.revoke.contains(&Token::Refresh),
         revoke_access_token: logout.revoke.contains(&Token::Access),
         revoke_retry_for: logout.revoke_retry_for,
+        refuse_for: logout.refuse_for,
     }
 }
 
@@ -253,13 +257,15 @@ pub(super) fn logout(mut section: Section<'_>) -> Logout {
             possibly_empty_list("[\"refresh_token\", \"access_token\"]", word(TOKENS, &[])),
         ),
         revoke_retry_for: section.or("revoke_retry_for", Duration::from_mins(10), duration),
+        refuse_for: section.or("refuse_for", Duration::from_hours(24), some_duration),
+        backchannel: section.or("backchannel", true, flag),
+        frontchannel: section.or("frontchannel", true, flag),
         post_logout_redirects: section.or(
             "post_logout_redirects",
             Vec::new(),
             possibly_empty_list("[\"https://www.example.com/bye\"]", redirect),
         ),
     };
-    section.optional("backchannel", backchannel);
     section.finish();
     logout
 }
@@ -277,13 +283,4 @@ fn redirect(field: &Field<'_>) -> Option<String> {
         return None;
     }
     text(field)
-}
-
-fn backchannel(field: &Field<'_>) -> Option<()> {
-    if flag(field)? {
-        let what = format!("{} = true", field.path);
-        field.reader.tell(not_yet(&field.node.place, &what));
-        return None;
-    }
-    Some(())
 }

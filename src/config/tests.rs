@@ -304,7 +304,6 @@ fn the_contracts_whole_configuration_is_refused_for_what_is_not_there_yet_and_no
         [
             "idp.main.par = \"auto\"",
             "idp.main.access_token.introspection",
-            "logout.backchannel = true",
             "headers.assertion",
             "upstreams.legacy.health",
             "routes[1].rules[0].acr",

@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 use crate::session::{self, Login, Unbegun};
 use crate::telemetry::metrics::LoginOutcome;
 use crate::token::{Grant, SessionCookie};
-use crate::verify::{self, Expected, IdClaims};
+use crate::verify::{self, Expected, Held, IdClaims};
 
 /// How often a sign-in is begun anew, in a row, because its cookie did not come back.
 const RESTARTS: u8 = 1;
@@ -259,7 +259,13 @@ impl Endpoints {
             Ok(claims) => claims,
             Err(error) => return self.not_admitted(ask, idp, rd, &grant, error),
         };
-        if let Err(error) = self.verifier.verify(&grant.access_token).await {
+        // It came just now: what was revoked before is not meant.
+        let fresh = Held {
+            obtained: Some(self.clock.now()),
+            grace: None,
+        };
+        let token = &grant.access_token;
+        if let Err(error) = self.verifier.verify_held(token, fresh).await {
             let error = Unfit::Access(error);
             return self.not_admitted(ask, idp, rd, &grant, error);
         }
@@ -337,10 +343,11 @@ impl Endpoints {
                     "a sign-in was refused: [idp.access_token] does not accept this provider's access tokens");
                 Ok(self.failed(ask, Failure::AccessToken, rd))
             }
-            Unfit::Identity(error @ verify::Error::KeysUnavailable(_))
-            | Unfit::Access(error @ verify::Error::KeysUnavailable(_)) => {
-                Err(Refusal::SessionToken(error))
+            Unfit::Access(verify::Error::Revoked) => {
+                tracing::warn!(%idp, "a sign-in was refused: what it brought has been revoked meanwhile");
+                Ok(self.failed(ask, Failure::AccessToken, rd))
             }
+            Unfit::Identity(error) | Unfit::Access(error) => Err(Refusal::SessionToken(error)),
         }
     }
 

@@ -27,7 +27,7 @@ impl Endpoints {
             Credential::Session(cookie) => {
                 let live = self.sessions.open(&cookie, Activity::Slides).await?;
                 let token = &live.access_token;
-                let verified = self.verifier.verify_until(token, live.grace).await;
+                let verified = self.verifier.verify_held(token, live.held()).await;
                 let verified = verified.map_err(Refusal::SessionToken)?;
                 Ok(json(&told(&live.claims, &verified)))
             }

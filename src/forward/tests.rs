@@ -251,6 +251,7 @@ fn in_session() -> Identity {
             idp: "main".into(),
             subject: "alice".into(),
             access_token: AccessToken::new("the-access-token"),
+            obtained: Timestamp::default(),
             access_expires: Timestamp::MAX,
             grace: None,
             claims: Arc::new(id_claims.as_object().unwrap().clone()),

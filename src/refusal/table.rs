@@ -239,6 +239,23 @@ fn of_end(reason: EndReason) -> Row {
         )
         .way(Way::OfferSignIn)
         .over(),
+        EndReason::Dismissed => Row::sign_in(
+            "session_dismissed",
+            "You have ended this session from another one of yours.",
+        )
+        .way(Way::OfferSignIn)
+        .over(),
+        EndReason::Administrator => Row::sign_in(
+            "session_ended_by_administrator",
+            "An administrator has ended your session.",
+        )
+        .way(Way::OfferSignIn)
+        .over(),
+        EndReason::BackChannel | EndReason::FrontChannel => Row::sign_in(
+            "signed_out_at_provider",
+            "You have signed out at the sign-in service.",
+        )
+        .over(),
         EndReason::Idle => Row::sign_in(
             "session_idle",
             "Your session has ended, since it was not used for a while.",
@@ -282,6 +299,14 @@ fn keys_unavailable() -> Row {
     )
 }
 
+fn revocations_unknown() -> Row {
+    Row::wait(
+        "revocations_unknown",
+        "Whether tokens were revoked can't be known just now.",
+        SOON,
+    )
+}
+
 fn of_bearer(error: &verify::Error) -> Row {
     match error {
         verify::Error::Invalid(_) => Row::new(
@@ -291,6 +316,14 @@ fn of_bearer(error: &verify::Error) -> Row {
         )
         .way(Way::OfferSignIn)
         .challenge(Challenge::InvalidToken),
+        verify::Error::Revoked => Row::new(
+            StatusCode::UNAUTHORIZED,
+            "token_revoked",
+            "The access token was revoked.",
+        )
+        .way(Way::OfferSignIn)
+        .challenge(Challenge::InvalidToken),
+        verify::Error::RevocationsUnknown => revocations_unknown(),
         verify::Error::KeysUnavailable(_) => keys_unavailable(),
     }
 }
@@ -303,6 +336,11 @@ fn of_session_token(error: &verify::Error) -> Row {
             "session_token_invalid",
             "Your session is no longer accepted here. Please sign in again.",
         ),
+        verify::Error::Revoked => Row::sign_in(
+            "session_token_revoked",
+            "Your access was revoked. Please sign in again.",
+        ),
+        verify::Error::RevocationsUnknown => revocations_unknown(),
         verify::Error::KeysUnavailable(_) => keys_unavailable(),
     }
 }

@@ -102,7 +102,12 @@ impl Sessions {
                     tracing::warn!(session = %entry.name(), error = &*error as &dyn std::error::Error,
                         "a swap's answer is saved and waits for the provider's keys to be checked");
                 }
-                Err(verify::Error::KeysUnavailable(_)) => {}
+                // Neither of the last two is ever said of an ID token.
+                Err(
+                    verify::Error::KeysUnavailable(_)
+                    | verify::Error::Revoked
+                    | verify::Error::RevocationsUnknown,
+                ) => {}
             }
             tokio::select! {
                 () = sleep(KEYS_PAUSE) => {}

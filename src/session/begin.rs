@@ -56,11 +56,12 @@ impl Sessions {
         let entry = Entry::new(hash, Box::new(record), false, now, now, &self.settings);
         self.confirmed(&entry, edition, now);
         // Whoever counted this person's sessions at the same moment may have found it in the store.
-        self.hot.entry(hash).or_insert_with(|| Arc::new(entry));
+        let entry = Arc::clone(&self.hot.entry(hash).or_insert_with(|| Arc::new(entry)));
         if let Some(old) = replaces {
             self.replace(&old, &idp, sid.as_deref()).await;
         }
         self.hold_to_limit(&idp, &subject).await;
+        self.end_if_refused(&entry).await;
         Ok(cookie)
     }
 

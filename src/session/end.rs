@@ -12,6 +12,7 @@ use super::revoke::Owed;
 use super::store::{Change, Row, Written};
 use super::{EndReason, Ended, Error, Live, Revocation, Sessions, StoreError};
 use crate::token::IdToken;
+use crate::verify::Refusal;
 
 /// How long a sign-out waits for the provider's confirmation; what is not confirmed by then is owed.
 const REVOCATION_WAIT: Duration = Duration::from_secs(3);
@@ -30,6 +31,8 @@ pub(super) enum Tokens {
 /// A session that has ended in memory, and what is still to be done about it.
 pub(super) struct Burial {
     owed: Vec<Owed>,
+    /// The access tokens that were given for it, and are good by their signature for a while yet.
+    refusals: Vec<Refusal>,
     idp: Arc<str>,
     id_token: Option<IdToken>,
 }
@@ -43,6 +46,7 @@ impl Sessions {
         let tombstone = record.tombstone(reason, tokens, now);
         let burial = Burial {
             owed: self.owed_by(record, &entry.current().live, reason, tokens),
+            refusals: record.refusals(&entry.current().live, tokens, now),
             idp: Arc::clone(&record.idp),
             id_token: record.id_token.clone(),
         };
@@ -60,7 +64,9 @@ impl Sessions {
         burial: &Burial,
     ) -> Result<(), StoreError> {
         self.debts.take_up(burial.owed.iter().cloned());
-        let told = self.tell_end(entry, burial.owed.clone()).await;
+        // The refusals first: a crash between the two must not leave a session's tokens good without the session.
+        let refusing = self.refuse(burial.refusals.clone());
+        let (_, told) = tokio::join!(refusing, self.tell_end(entry, burial.owed.clone()));
         if let Err(error) = &told {
             tracing::error!(session = %entry.name(), error = error as &dyn std::error::Error,
                 "a session's end can't be saved: it has ended in memory, and saving is retried");
@@ -230,10 +236,38 @@ impl Sessions {
 }
 
 impl EndReason {
+    /// What becomes of the tokens of sessions that end together.
+    pub(super) fn tokens(self) -> Tokens {
+        match self {
+            // The provider has ended its session by itself, and nobody has proven that it was the provider who says so.
+            Self::FrontChannel => Tokens::Spare,
+            Self::SignedOut
+            | Self::Replaced
+            | Self::Displaced
+            | Self::Dismissed
+            | Self::Administrator
+            | Self::BackChannel
+            | Self::Idle
+            | Self::Absolute
+            | Self::Refused
+            | Self::LostInFlight
+            | Self::BadAnswer
+            | Self::Expired
+            | Self::Forgotten => Tokens::Revoke,
+        }
+    }
+
     /// Whether it ends the session, and not only the tokens that it was found on.
     fn holds_for_newer_tokens(self) -> bool {
         match self {
-            Self::SignedOut | Self::Replaced | Self::Displaced | Self::Absolute => true,
+            Self::SignedOut
+            | Self::Replaced
+            | Self::Displaced
+            | Self::Dismissed
+            | Self::Administrator
+            | Self::BackChannel
+            | Self::FrontChannel
+            | Self::Absolute => true,
             Self::Idle
             | Self::Refused
             | Self::LostInFlight
@@ -250,6 +284,10 @@ impl EndReason {
             Self::SignedOut
             | Self::Replaced
             | Self::Displaced
+            | Self::Dismissed
+            | Self::Administrator
+            | Self::BackChannel
+            | Self::FrontChannel
             | Self::Idle
             | Self::Absolute
             | Self::BadAnswer

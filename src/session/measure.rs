@@ -86,6 +86,9 @@ impl EndReason {
                 RevocationSource::Expiry
             }
             Self::Refused | Self::LostInFlight | Self::BadAnswer => RevocationSource::Swap,
+            Self::Dismissed => RevocationSource::MySessions,
+            Self::Administrator => RevocationSource::Administrator,
+            Self::BackChannel | Self::FrontChannel => RevocationSource::ProviderLogout,
         }
     }
 
@@ -95,6 +98,10 @@ impl EndReason {
             Self::SignedOut => Ending::SignedOut,
             Self::Replaced => Ending::Replaced,
             Self::Displaced => Ending::Displaced,
+            Self::Dismissed => Ending::Dismissed,
+            Self::Administrator => Ending::Administrator,
+            Self::BackChannel => Ending::BackChannel,
+            Self::FrontChannel => Ending::FrontChannel,
             Self::Idle => Ending::Idle,
             Self::Absolute => Ending::Absolute,
             Self::Refused => Ending::Refused,

@@ -18,13 +18,18 @@ use super::{EndReason, Live, Login, pace};
 use crate::clock::Timestamp;
 use crate::seal::{Keyring, Purpose};
 use crate::token::{AccessToken, Grant, IdToken, RefreshToken, SessionHash};
-use crate::verify::IdClaims;
+use crate::verify::{Criterion, IdClaims, Refusal};
 
 #[cfg(test)]
 mod tests;
 
 /// The encoding of what is sealed: this byte, then JSON. A field more or less needs no new number.
 const ENCODING: u8 = 1;
+
+/// So many earlier access tokens are remembered.
+const MOST_OLDER: usize = 8;
+/// How long after its end a token may still pass: more than any sensible `clock_skew`.
+const LATE: Duration = Duration::from_mins(10);
 
 /// How long a tombstone outlives the absolute deadline, so that a late look still learns the reason.
 const TOMBSTONE_LINGERS: Duration = Duration::from_mins(5);
@@ -65,6 +70,9 @@ pub(super) struct Record {
     /// The last swap left the refresh token as it was: the provider does not rotate, as far as this session knows.
     #[serde(default)]
     pub(super) kept_token: bool,
+    /// Access tokens of earlier generations that have not ended, as digests: they end with the session too.
+    #[serde(default, with = "older", skip_serializing_if = "Vec::is_empty")]
+    older: Vec<(Criterion, Timestamp)>,
     /// What a newer version wrote: handed back unchanged.
     #[serde(flatten)]
     other: Map<String, Value>,
@@ -151,6 +159,7 @@ impl Record {
             trouble: Trouble::None,
             retry_at: Timestamp::default(),
             kept_token: false,
+            older: Vec::new(),
             other: Map::new(),
         };
         record.take(grant, now, refresh_every);
@@ -187,6 +196,7 @@ impl Record {
             trouble: Trouble::None,
             retry_at: Timestamp::default(),
             kept_token: false,
+            older: Vec::new(),
             other: Map::new(),
         }
     }
@@ -214,7 +224,44 @@ impl Record {
         self.retry_at = Timestamp::default();
         let next = grant.refresh_token.as_ref();
         self.kept_token = next.is_none_or(|next| Some(next) == self.refresh_token.as_ref());
+        self.retire(now);
         self.take(grant, now, refresh_every);
+    }
+
+    /// The access token makes way for the next one, and may go on to be good for a while.
+    fn retire(&mut self, now: Timestamp) {
+        self.older.retain(|(_, expires)| now < *expires);
+        if now < self.access_expires && !self.is_untried() {
+            let token = Criterion::token(self.access_token.expose());
+            self.older.push((token, self.access_expires));
+        }
+        let surplus = self.older.len().saturating_sub(MOST_OLDER);
+        self.older.drain(..surplus);
+    }
+
+    /// What is refused once it has ended. Nothing where its tokens are spared: its successor's may be the very same.
+    pub(super) fn refusals(&self, live: &Live, tokens: Tokens, now: Timestamp) -> Vec<Refusal> {
+        if tokens == Tokens::Spare {
+            return Vec::new();
+        }
+        let held = [
+            (&self.access_token, self.access_expires),
+            (&live.access_token, live.access_expires),
+        ];
+        let mut all = self.older.clone();
+        for (token, expires) in held {
+            let token = (Criterion::token(token.expose()), expires);
+            if !all.contains(&token) {
+                all.push(token);
+            }
+        }
+        let living = all.into_iter().filter(|(_, expires)| now < *expires);
+        let refusal = |(criterion, expires)| Refusal {
+            criterion,
+            issued_by: Timestamp::MAX,
+            until: expires + LATE,
+        };
+        living.map(refusal).collect()
     }
 
     fn take(&mut self, grant: Grant, now: Timestamp, refresh_every: Duration) {
@@ -275,6 +322,7 @@ impl Record {
             idp: Arc::clone(&self.idp),
             subject: Arc::clone(&self.subject),
             access_token: self.access_token.clone(),
+            obtained: self.obtained,
             access_expires: self.access_expires,
             grace: None,
             claims: Arc::clone(&self.claims),
@@ -435,4 +483,35 @@ fn numeric_date(value: &Value) -> Option<Timestamp> {
         Some(seconds.as_secs())
     })?;
     Some(Timestamp::from_secs(seconds))
+}
+
+/// Digests as base64url.
+mod older {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::{Criterion, Timestamp};
+
+    pub(super) fn serialize<S: Serializer>(
+        older: &[(Criterion, Timestamp)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = |(token, expires): &(Criterion, Timestamp)| {
+            (URL_SAFE_NO_PAD.encode(token.as_bytes()), *expires)
+        };
+        let texts: Vec<_> = older.iter().map(text).collect();
+        texts.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(Criterion, Timestamp)>, D::Error> {
+        let texts = Vec::<(String, Timestamp)>::deserialize(deserializer)?;
+        let token = |(text, expires): (String, Timestamp)| {
+            let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+            Some((Criterion::from_bytes(bytes.try_into().ok()?), expires))
+        };
+        Ok(texts.into_iter().filter_map(token).collect())
+    }
 }

@@ -16,6 +16,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use super::StoreError;
 use crate::clock::Timestamp;
 use crate::token::SessionHash;
+use crate::verify::Refusal;
 
 pub(super) mod disk;
 pub(super) mod memory;
@@ -213,6 +214,14 @@ pub(super) enum Change {
     Hold(Vec<DebtId>, Timestamp),
     /// No longer owed.
     Paid(Vec<DebtId>),
+    /// Tokens that are refused before their end. A store that others share tells them; each has them all in its register
+    /// before it serves anybody.
+    Refuse {
+        /// Which.
+        refusals: Vec<Refusal>,
+        /// What is over by then may be forgotten.
+        now: Timestamp,
+    },
 }
 
 /// What became of a change.

@@ -9,7 +9,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 use super::Verified;
 use super::claims::{Moment, Window};
 use super::jwk::Key;
-use crate::clock::Timestamp;
+use super::refused::{Cleared, Edition, Finding, Marks, Refused};
 use crate::token::AccessToken;
 
 const SHARDS: usize = 64;
@@ -48,6 +48,17 @@ pub(super) struct Entry {
     pub(super) verified: Arc<Verified>,
     pub(super) window: Window,
     pub(super) key: Arc<Key>,
+    pub(super) marks: Marks,
+    pub(super) cleared: Cleared,
+}
+
+/// What is remembered of a token.
+#[derive(Debug)]
+pub(super) enum Remembered {
+    /// What it was verified as: all of that still holds.
+    Verified(Arc<Verified>),
+    /// Its signature is good, but it does not pass.
+    Refused(Finding),
 }
 
 impl Entry {
@@ -61,9 +72,28 @@ impl Entry {
         512 + 4 * self.token.expose().len()
     }
 
-    /// Good in time, and its key is still in the provider's key set.
-    fn holds(&self, now: Timestamp, grace: Option<Timestamp>) -> bool {
-        self.window.holds(now, grace) && !self.key.is_retired()
+    /// Nothing where it has ended, or its key is not in the provider's key set any more.
+    fn recall(&self, moment: Moment, refused: &Refused, edition: Edition) -> Option<Remembered> {
+        if !self.window.holds(moment.now, moment.grace) || self.key.is_retired() {
+            return None;
+        }
+        Some(match self.find_refusal(moment, refused, edition) {
+            Finding::Clear | Finding::ClearForSession => {
+                Remembered::Verified(Arc::clone(&self.verified))
+            }
+            finding @ (Finding::Refused | Finding::Unknown) => Remembered::Refused(finding),
+        })
+    }
+
+    fn find_refusal(&self, moment: Moment, refused: &Refused, edition: Edition) -> Finding {
+        if self.cleared.holds(edition) {
+            return Finding::Clear;
+        }
+        let finding = refused.look_up(&self.marks, moment.obtained, moment.now);
+        if finding == Finding::Clear {
+            self.cleared.under(edition);
+        }
+        finding
     }
 }
 
@@ -85,20 +115,19 @@ impl Cache {
         }
     }
 
-    /// What this very token was verified as, if that still holds. A grace is the asker's alone, and is not remembered.
-    pub(super) fn find(&self, text: &str, moment: Moment) -> Option<Arc<Verified>> {
-        let Moment { now, grace } = moment;
+    /// What is remembered of this very token, if that still holds. A grace is the asker's alone, and is not remembered.
+    pub(super) fn find(&self, text: &str, moment: Moment, refused: &Refused) -> Option<Remembered> {
+        // Before the token is looked at: what is refused from here on is found by the next request.
+        let edition = refused.edition();
         let hash = self.hasher.hash_one(text);
         let mut shard = self.shard(hash)?;
         if let Some(entry) = shard.young.find(hash, |entry| entry.is(text)) {
-            return entry.holds(now, grace).then(|| Arc::clone(&entry.verified));
+            return entry.recall(moment, refused, edition);
         }
         let entry = take(&mut shard.old, hash, text)?;
-        let verified = entry
-            .holds(now, grace)
-            .then(|| Arc::clone(&entry.verified))?;
+        let remembered = entry.recall(moment, refused, edition)?;
         self.put(&mut shard, hash, entry);
-        Some(verified)
+        Some(remembered)
     }
 
     /// Remembers a token that has just been verified.

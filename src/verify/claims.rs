@@ -36,11 +36,17 @@ pub(super) struct Moment {
     pub(super) now: Timestamp,
     /// A token that has ended is good until then all the same.
     pub(super) grace: Option<Timestamp>,
+    /// When this gateway got it for a session of its own.
+    pub(super) obtained: Option<Timestamp>,
 }
 
 impl From<Timestamp> for Moment {
     fn from(now: Timestamp) -> Self {
-        Self { now, grace: None }
+        Self {
+            now,
+            grace: None,
+            obtained: None,
+        }
     }
 }
 
@@ -134,7 +140,7 @@ pub(super) fn audience(claims: &Map<String, Value>) -> Result<Vec<&str>, Error> 
 pub(super) fn times(
     claims: &Map<String, Value>,
     skew: Duration,
-    Moment { now, grace }: Moment,
+    Moment { now, grace, .. }: Moment,
 ) -> Result<(Timestamp, Window), Error> {
     let expires = date(claims, "exp")?.ok_or(Error::Invalid("exp is missing"))?;
     let not_before = date(claims, "nbf")?.unwrap_or_default();

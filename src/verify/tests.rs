@@ -160,6 +160,8 @@ fn all_keys() -> Value {
 fn reason<T>(result: Result<T, Error>) -> String {
     result.err().map_or_else(String::new, |error| match error {
         Error::Invalid(reason) => reason.to_owned(),
+        Error::Revoked => "revoked".to_owned(),
+        Error::RevocationsUnknown => "revocations unknown".to_owned(),
         Error::KeysUnavailable(_) => "keys unavailable".to_owned(),
     })
 }

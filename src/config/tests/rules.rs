@@ -412,11 +412,9 @@ fn redirects_after_a_sign_out_are_urls() {
         "its scheme must be https or http",
     );
     refused(&redirects("//example.com"), "is not a URL");
-    refused(
-        &and("[logout]\nbackchannel = true"),
-        "`logout.backchannel = true` is not supported",
-    );
-    accept(&and("[logout]\nbackchannel = false\nrevoke = []"));
+    refused(&and("[logout]\nrefuse_for = \"0s\""), "can't be zero");
+    let logout = accept(&and("[logout]\nbackchannel = false\nrevoke = []"));
+    assert!(!logout.backchannel_logout && logout.frontchannel_logout);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::{Answer, Census, Change, Debt, Due, Found, Index, Store, Written, fai
 use crate::clock::{Clock, Timestamp};
 use crate::session::StoreError;
 use crate::token::SessionHash;
+use crate::verify::Refused;
 
 mod file;
 mod tables;
@@ -47,7 +48,8 @@ struct Job {
 }
 
 impl Disk {
-    /// Opens the file, or begins it. One that can't be understood is set aside, and a new one begun.
+    /// Opens the file, or begins it. One that can't be understood is set aside, and a new one begun. What is refused is in
+    /// the register when this returns.
     ///
     /// # Errors
     /// When it can't be read, written or locked.
@@ -55,11 +57,13 @@ impl Disk {
         path: &Path,
         background: Handle,
         clock: &Clock,
+        refused: &Refused,
     ) -> Result<Self, StoreError> {
-        let database = Database::open(path, clock.now()).map_err(|source| StoreError {
-            what: "the session store can't be opened",
-            source: Some(Box::new(source)),
-        })?;
+        let unopened = |source| failed("the session store can't be opened", source);
+        let database = Database::open(path, clock.now()).map_err(unopened)?;
+        let refusals = database.read(tables::refusals).map_err(unopened)?;
+        let taken = refused.add(&refusals, clock.now());
+        taken.map_err(|source| failed("what is refused can't be held", source))?;
         Self::over(database, background).map_err(|source| StoreError {
             what: "the session store's writer can't be started",
             source: Some(Box::new(source)),

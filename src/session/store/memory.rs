@@ -111,6 +111,8 @@ impl Tables {
                 self.debts.retain(|id, _| !ids.contains(id));
                 Written::Done
             }
+            // The register that they are in lives as long as this does.
+            Change::Refuse { .. } => Written::Done,
         }
     }
 

@@ -16,7 +16,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::news::News;
 use super::{Answer, Census, Change, Debt, Due, Found, Index, Shared, Store, Written, failed};
 use crate::clock::{Clock, Timestamp};
+use crate::session::OnStoreError;
 use crate::token::SessionHash;
+use crate::verify::Refused;
 
 mod desk;
 mod lanes;
@@ -25,6 +27,7 @@ mod masters;
 mod names;
 mod pulse;
 mod recent;
+mod refusals;
 mod rows;
 mod scripts;
 mod sentinel;
@@ -41,6 +44,7 @@ use lanes::Lanes;
 use link::{Fault, Link, Up};
 use names::TAGS;
 use recent::Recent;
+use refusals::Refusals;
 use scripts::{CLAIM, HOUSE, LOAD};
 
 /// How long a read may take.
@@ -115,14 +119,16 @@ impl fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// Begins to connect. That Redis can't be reached is no error here: it is tried for ever.
+    /// Begins to connect. That Redis can't be reached is no error here: it is tried for ever. No token is known to be good
+    /// before what is refused could be read.
     pub(in crate::session) fn open(
         settings: &RedisSettings,
         owner: u64,
         background: Handle,
         clock: &Clock,
+        refused: (Arc<Refused>, OnStoreError),
     ) -> Self {
-        Self::at_pace(settings, owner, background, clock, Pace::default())
+        Self::at_pace(settings, owner, background, clock, refused, Pace::default())
     }
 
     fn at_pace(
@@ -130,6 +136,7 @@ impl Redis {
         owner: u64,
         background: Handle,
         clock: &Clock,
+        (refused, on_error): (Arc<Refused>, OnStoreError),
         pace: Pace,
     ) -> Self {
         let owner = Owner(owner.to_be_bytes());
@@ -138,8 +145,9 @@ impl Redis {
             RedisServers::One(_) | RedisServers::Sentinel { .. } => KEEP,
             RedisServers::Cluster(_) => KEEP_CLUSTER,
         };
+        let refusals = Refusals::new(refused, on_error, clock.clone());
         let inner = Arc::new(Inner {
-            link: Link::new(settings.clone(), owner, Arc::clone(&news)),
+            link: Link::new(settings.clone(), owner, Arc::clone(&news), refusals),
             desk: Desk {
                 names: names::Names::new(&settings.prefix),
                 owner,

@@ -19,6 +19,7 @@ use super::memory::Memory;
 use super::redis::tests::running::{RedisCluster, RedisSentinels, RedisServer};
 use super::*;
 use crate::clock::Clock;
+use crate::verify::Refused;
 
 /// A store that is empty.
 struct Subject {
@@ -50,7 +51,13 @@ fn memory() -> Subject {
 fn disk(runtime: &Runtime) -> Subject {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("sessions.redb");
-    let disk = Disk::open(&path, runtime.handle().clone(), &Clock::System).unwrap();
+    let disk = Disk::open(
+        &path,
+        runtime.handle().clone(),
+        &Clock::System,
+        &Refused::default(),
+    )
+    .unwrap();
     Subject {
         name: "disk",
         store: Arc::new(disk),
@@ -109,7 +116,8 @@ impl Model {
             | Change::Forget(_)
             | Change::Owe(_)
             | Change::Hold(..)
-            | Change::Paid(_) => true,
+            | Change::Paid(_)
+            | Change::Refuse { .. } => true,
         };
         if let Change::End { owed, .. } | Change::Owe(owed) = &change {
             self.debts.extend(owed.iter().map(|d| (d.id, d.clone())));
@@ -134,7 +142,7 @@ impl Model {
                 let held = self.debts.values_mut().filter(|d| ids.contains(&d.id));
                 held.for_each(|debt| debt.held_until = until);
             }
-            Change::Owe(_) | Change::Renew(..) => {}
+            Change::Owe(_) | Change::Renew(..) | Change::Refuse { .. } => {}
         }
         Written::Done
     }

@@ -81,6 +81,7 @@ impl Change {
             Self::Forget(_) => StoreOperation::Forget,
             Self::Renew(..) => StoreOperation::Lease,
             Self::Owe(_) | Self::Hold(..) | Self::Paid(_) => StoreOperation::Debts,
+            Self::Refuse { .. } => StoreOperation::Refuse,
         }
     }
 }

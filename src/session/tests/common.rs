@@ -776,7 +776,11 @@ impl Inner {
             EndReason::Expired
             | EndReason::Forgotten
             | EndReason::Replaced
-            | EndReason::Displaced => false,
+            | EndReason::Displaced
+            | EndReason::Dismissed
+            | EndReason::Administrator
+            | EndReason::BackChannel
+            | EndReason::FrontChannel => false,
         };
         if !allowed {
             self.breaches
@@ -1143,6 +1147,7 @@ fn label(change: &Change) -> &'static str {
         Change::Touch { .. } => "touch",
         Change::End { .. } => "end",
         Change::Owe(_) => "owe",
+        Change::Refuse { .. } => "refuse",
         Change::Forget(_) | Change::Hold(..) | Change::Paid(_) => "book",
     }
 }

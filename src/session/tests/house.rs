@@ -24,7 +24,7 @@ use crate::session::{
 };
 use crate::telemetry::Metrics;
 use crate::token::{Grant, SessionCookie, SessionHash};
-use crate::verify::{self, IdClaims, Verifier};
+use crate::verify::{self, IdClaims, Refused, Verifier};
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 pub(super) const MINUTE: Duration = Duration::from_mins(1);
@@ -47,6 +47,7 @@ pub(super) fn settings() -> Settings {
         revoke_refresh_token: true,
         revoke_access_token: true,
         revoke_retry_for: 10 * MINUTE,
+        refuse_for: 24 * 60 * MINUTE,
     }
 }
 
@@ -267,7 +268,7 @@ pub(super) fn id_hash(cookie: &SessionCookie) -> SessionHash {
 }
 
 pub(super) fn disk(path: &Path) -> Arc<dyn Store> {
-    Arc::new(Disk::open(path, Handle::current(), &Clock::System).unwrap())
+    Arc::new(Disk::open(path, Handle::current(), &Clock::System, &Refused::default()).unwrap())
 }
 
 fn issuer(idp: &Idp, clock: &Clock) -> Issuer {
@@ -379,6 +380,7 @@ impl Faulty {
             Change::Owe(_) => ("owe", false),
             Change::Hold(..) => ("hold", false),
             Change::Paid(_) => ("paid", false),
+            Change::Refuse { .. } => ("refuse", false),
         };
         self.writes.lock().unwrap().push(kind);
         !fails && fault != Fault::All

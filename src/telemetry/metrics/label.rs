@@ -112,6 +112,14 @@ label! {
     Replaced = "replaced",
     /// More sessions of one person than there may be.
     Displaced = "displaced",
+    /// The person ended it from another session.
+    Dismissed = "dismissed",
+    /// An administrator.
+    Administrator = "administrator",
+    /// The provider's back-channel logout.
+    BackChannel = "back_channel",
+    /// The provider's front-channel logout.
+    FrontChannel = "front_channel",
     /// Idle for too long.
     Idle = "idle",
     /// The absolute deadline.
@@ -150,6 +158,14 @@ label! {
     Expiry = "expiry",
     /// What a swap brought came too late, or could not be accepted.
     Swap = "swap",
+    /// The person ended a session from another.
+    MySessions = "my_sessions",
+    /// An administrator.
+    Administrator = "administrator",
+    /// The provider's logout.
+    ProviderLogout = "provider_logout",
+    /// A client of the revocation endpoint.
+    Client = "client",
 }
 
 label! {
@@ -185,6 +201,8 @@ label! {
     Mark = "mark",
     /// To keep what a swap brought.
     Save = "save",
+    /// To refuse tokens.
+    Refuse = "refuse",
     /// To note activity.
     Touch = "touch",
     /// To end a session.

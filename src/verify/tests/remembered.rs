@@ -2,9 +2,18 @@
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::verify::cache::{Cache, Entry};
+use crate::verify::cache::{Cache, Entry, Remembered};
 use crate::verify::claims;
 use crate::verify::jwk::Key;
+use crate::verify::refused::{Cleared, Marks};
+use crate::verify::{Held, Refused};
+
+fn graced_until(until: Timestamp) -> Held {
+    Held {
+        obtained: None,
+        grace: Some(until),
+    }
+}
 
 #[tokio::test]
 async fn a_token_is_verified_once() {
@@ -47,7 +56,10 @@ async fn a_grace_lets_it_be_late_and_is_remembered_by_nobody() {
     let until = scene.clock.now() + 900 * SECOND;
     let graced = async || {
         let token = AccessToken::new(token.as_str());
-        let verified = scene.verifier.verify_until(&token, Some(until)).await;
+        let verified = scene
+            .verifier
+            .verify_held(&token, graced_until(until))
+            .await;
         reason(verified)
     };
     assert_eq!(graced().await, "");
@@ -66,10 +78,10 @@ async fn a_grace_lets_it_be_late_and_is_remembered_by_nobody() {
 async fn a_grace_before_the_end_changes_nothing() {
     let scene = Scene::new().await;
     let token = scene.draft().sign();
-    let soon = Some(scene.clock.now() + SECOND);
+    let soon = graced_until(scene.clock.now() + SECOND);
     scene.clock.advance(325 * SECOND);
     let token = AccessToken::new(token);
-    let verify = async || reason(scene.verifier.verify_until(&token, soon).await);
+    let verify = async || reason(scene.verifier.verify_held(&token, soon).await);
     assert_eq!(verify().await, "", "the leeway is still there");
     scene.clock.advance(10 * SECOND);
     assert_eq!(verify().await, "expired");
@@ -78,10 +90,10 @@ async fn a_grace_before_the_end_changes_nothing() {
 #[tokio::test]
 async fn a_grace_is_for_the_end_only() {
     let scene = Scene::new().await;
-    let late = Some(scene.clock.now() + 3600 * SECOND);
+    let late = graced_until(scene.clock.now() + 3600 * SECOND);
     let verify = async |token: String| {
         let token = AccessToken::new(token);
-        reason(scene.verifier.verify_until(&token, late).await)
+        reason(scene.verifier.verify_held(&token, late).await)
     };
     let ended = json!(scene.time(-60));
     let draft = || scene.draft().claim("exp", ended.clone());
@@ -103,13 +115,13 @@ async fn a_grace_is_for_the_end_only() {
 async fn a_grace_outlives_no_key() {
     let scene = Scene::new().await;
     let token = AccessToken::new(scene.draft().sign());
-    let late = Some(scene.clock.now() + 3600 * SECOND);
+    let late = graced_until(scene.clock.now() + 3600 * SECOND);
     scene.clock.advance(400 * SECOND);
-    assert_eq!(reason(scene.verifier.verify_until(&token, late).await), "");
+    assert_eq!(reason(scene.verifier.verify_held(&token, late).await), "");
     scene.publish(set(&[P256.jwk(json!({ "kid": "ec" }))]));
     let unknown = scene.draft().header(json!({ "kid": "new" })).sign();
     let _ = scene.verify(&unknown).await;
-    let refused = scene.verifier.verify_until(&token, late).await;
+    let refused = scene.verifier.verify_held(&token, late).await;
     assert_eq!(reason(refused), "signed with an unknown key");
 }
 
@@ -206,12 +218,21 @@ fn entry(text: &str, until: u64) -> Entry {
         verified: Verified::for_tests(text, expires, &[], &[], serde_json::Map::new()),
         window,
         key: Arc::new(Key::read(&ED.jwk(json!({})), &[Algorithm::EdDSA]).unwrap()),
+        marks: Marks::of("main", text, text, &serde_json::Map::new()),
+        cleared: Cleared::default(),
+    }
+}
+
+fn find(cache: &Cache, text: &str, now: Timestamp) -> Option<Arc<Verified>> {
+    match cache.find(text, now.into(), &Refused::default())? {
+        Remembered::Verified(verified) => Some(verified),
+        Remembered::Refused(_) => None,
     }
 }
 
 #[test]
 fn no_more_are_kept_than_the_bound() {
-    let now = Timestamp::from_secs(1).into();
+    let now = Timestamp::from_secs(1);
     for (cache, bound) in [
         (Cache::bounded(1280, usize::MAX / 2), 1280),
         (Cache::bounded(usize::MAX / 2, 128 * 10_000), 128 * 20),
@@ -220,8 +241,8 @@ fn no_more_are_kept_than_the_bound() {
             cache.insert(entry(&format!("token {number}"), 2));
         }
         assert!(cache.len() <= bound, "{}", cache.len());
-        assert!(cache.find("token 9999", now).is_some());
-        assert!(cache.find("token 0", now).is_none());
+        assert!(find(&cache, "token 9999", now).is_some());
+        assert!(find(&cache, "token 0", now).is_none());
     }
 }
 
@@ -231,11 +252,7 @@ fn what_is_asked_for_stays() {
     cache.insert(entry("favourite", 2));
     for number in 0..10_000 {
         cache.insert(entry(&format!("token {number}"), 2));
-        assert!(
-            cache
-                .find("favourite", Timestamp::from_secs(1).into())
-                .is_some()
-        );
+        assert!(find(&cache, "favourite", Timestamp::from_secs(1)).is_some());
     }
 }
 
@@ -246,7 +263,7 @@ fn a_token_put_twice_is_there_once() {
         cache.insert(entry("one", 2));
     }
     assert_eq!(cache.len(), 1);
-    let at = |seconds| Timestamp::from_secs(seconds).into();
-    assert_eq!(&*cache.find("one", at(1)).unwrap().subject, "one");
-    assert!(cache.find("one", at(2)).is_none());
+    let at = Timestamp::from_secs;
+    assert_eq!(&*find(&cache, "one", at(1)).unwrap().subject, "one");
+    assert!(find(&cache, "one", at(2)).is_none());
 }

@@ -10,6 +10,7 @@ use crate::session::store::{
     Census, Change, Debt, DebtId, Due, Index, Row, Stamp, Writer, Written,
 };
 use crate::token::SessionHash;
+use crate::verify::{Criterion, Refusal};
 
 /// What is readable of a row: small, so that activity is cheap to note.
 const HEADS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("heads");
@@ -24,6 +25,9 @@ const INDICES: MultimapTableDefinition<'_, &[u8; 32], &[u8; 32]> =
 const TOMBSTONES: TableDefinition<'_, &[u8; 32], ()> = TableDefinition::new("tombstones");
 /// What is owed: held until, expires, sealed.
 const DEBTS: TableDefinition<'_, &[u8; 16], (u64, u64, &[u8])> = TableDefinition::new("debts");
+
+/// What is refused, by when that is over in milliseconds: issued by when, in milliseconds.
+const REFUSALS: TableDefinition<'_, (u64, &[u8; 32]), u64> = TableDefinition::new("refusals");
 
 /// The layout of a head. A later one may be longer: what this version does not know it ignores.
 const HEAD: u8 = 2;
@@ -50,6 +54,21 @@ pub(super) fn write(database: &Database, changes: &[Change]) -> Result<Vec<Writt
     };
     transaction.commit()?;
     Ok(written)
+}
+
+/// All that is refused.
+pub(super) fn refusals(transaction: &ReadTransaction) -> Result<Vec<Refusal>> {
+    let refusals = transaction.open_table(REFUSALS)?;
+    let all = refusals.iter()?.map(|refusal| {
+        let (key, issued_by) = refusal?;
+        let (until, criterion) = key.value();
+        Ok(Refusal {
+            criterion: Criterion::from_bytes(*criterion),
+            issued_by: Timestamp::from_millis(issued_by.value()),
+            until: Timestamp::from_millis(until),
+        })
+    });
+    all.collect()
 }
 
 pub(super) fn load(transaction: &ReadTransaction, id: SessionHash) -> Result<Option<Row>> {
@@ -131,6 +150,7 @@ struct Tables<'t> {
     deadlines: Table<'t, (u64, &'static [u8; 32]), ()>,
     indices: MultimapTable<'t, &'static [u8; 32], &'static [u8; 32]>,
     debts: Table<'t, &'static [u8; 16], (u64, u64, &'static [u8])>,
+    refusals: Table<'t, (u64, &'static [u8; 32]), u64>,
 }
 
 impl<'t> Tables<'t> {
@@ -142,6 +162,7 @@ impl<'t> Tables<'t> {
             deadlines: transaction.open_table(DEADLINES)?,
             indices: transaction.open_multimap_table(INDICES)?,
             debts: transaction.open_table(DEBTS)?,
+            refusals: transaction.open_table(REFUSALS)?,
         })
     }
 
@@ -183,6 +204,7 @@ impl<'t> Tables<'t> {
                 }
                 Ok(Written::Done)
             }
+            Change::Refuse { refusals, now } => self.refuse(refusals, *now),
         }
     }
 
@@ -266,6 +288,18 @@ impl<'t> Tables<'t> {
             let times = (debt.held_until.as_millis(), debt.expires.as_millis());
             self.debts
                 .insert(&debt.id.0, (times.0, times.1, debt.sealed.as_slice()))?;
+        }
+        Ok(Written::Done)
+    }
+
+    fn refuse(&mut self, refusals: &[Refusal], now: Timestamp) -> Result<Written> {
+        let over = ..=(now.as_millis(), &[0xff; 32]);
+        self.refusals.retain_in(over, |_, _| false)?;
+        for refusal in refusals {
+            let until = refusal.until.as_millis();
+            let key = (until, refusal.criterion.as_bytes());
+            let issued_by = refusal.issued_by.as_millis();
+            self.refusals.insert(key, issued_by)?;
         }
         Ok(Written::Done)
     }

@@ -20,7 +20,7 @@ use crate::session::store::Row;
 use crate::session::store::tests::{at, id, row};
 
 fn open(path: &Path) -> Result<Disk, StoreError> {
-    Disk::open(path, Handle::current(), &Clock::System)
+    Disk::open(path, Handle::current(), &Clock::System, &Refused::default())
 }
 
 async fn loaded(disk: &Disk, id: SessionHash) -> Option<Row> {

@@ -7,11 +7,12 @@ use redis::Cmd;
 use super::link::{Fault, Up};
 use super::names::Names;
 use super::rows::{self, digits, moment};
-use super::scripts::{FORGET, HOLD, INDEX, OWE, PAID, RENEW, REPLACE, TOUCH};
-use super::{Owner, WriteId};
+use super::scripts::{FORGET, HOLD, INDEX, OWE, PAID, REFUSE, RENEW, REPLACE, TOUCH};
+use super::{Owner, WriteId, refusals};
 use crate::clock::{Clock, Timestamp};
 use crate::session::store::{Change, Debt, DebtId, Index, Row, Written};
 use crate::token::SessionHash;
+use crate::verify::Refusal;
 
 /// How long a session that is over stays, so that a process can still revoke what it held.
 const OVER: Duration = Duration::from_hours(1);
@@ -89,6 +90,7 @@ impl Desk {
             Change::Owe(owed) => self.owe(up, owed).await,
             Change::Hold(ids, until) => self.hold(up, ids, *until).await,
             Change::Paid(ids) => self.paid(up, ids).await,
+            Change::Refuse { refusals, now } => self.refuse(up, refusals, *now).await,
         }
     }
 
@@ -258,6 +260,17 @@ impl Desk {
         let call = HOLD.call().key(self.names.held()).keys(names);
         let call = call.arg(moment(until));
         let call = ids.iter().fold(call, |call, id| call.arg(&id.0));
+        written(up.run(&call).await?)
+    }
+
+    async fn refuse(&self, up: &Up, refused: &[Refusal], now: Timestamp) -> Result<Written, Fault> {
+        let call = REFUSE.call().key(self.names.refusals());
+        let call = call.arg(&self.owner.0).arg(self.names.refusal_news());
+        let call = refused.iter().fold(call.arg(moment(now)), |call, refusal| {
+            call.arg(refusals::encode(refusal))
+                .arg(moment(refusal.until))
+                .arg(refusals::encode_message(refusal))
+        });
         written(up.run(&call).await?)
     }
 

@@ -13,6 +13,7 @@ use crate::token::SessionHash;
 enum Lane {
     Session(SessionHash),
     Debts,
+    Refusals,
 }
 
 /// See the file's first line.
@@ -107,5 +108,6 @@ fn lanes(change: &Change) -> Vec<Lane> {
             once.into_iter().collect()
         }
         Change::Owe(_) | Change::Hold(..) | Change::Paid(_) => vec![Lane::Debts],
+        Change::Refuse { .. } => vec![Lane::Refusals],
     }
 }

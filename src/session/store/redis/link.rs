@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::masters::Masters;
 use super::names::{self, Names};
 use super::pulse::Pulse;
+use super::refusals::Refusals;
 use super::rows;
 use super::scripts::Call;
 use super::servers::{RedisAddress, RedisSettings};
@@ -217,13 +218,20 @@ pub(super) struct Link {
     names: Names,
     owner: Owner,
     news: Arc<News>,
+    refusals: Refusals,
     state: watch::Sender<State>,
     warned: Mutex<Vec<&'static str>>,
 }
 
 impl Link {
-    pub(super) fn new(settings: RedisSettings, owner: Owner, news: Arc<News>) -> Self {
+    pub(super) fn new(
+        settings: RedisSettings,
+        owner: Owner,
+        news: Arc<News>,
+        refusals: Refusals,
+    ) -> Self {
         Self {
+            refusals,
             names: Names::new(&settings.prefix),
             settings,
             owner,
@@ -272,6 +280,7 @@ impl Link {
             };
             let why = Arc::new(why);
             self.news.link_down();
+            self.refusals.link_down();
             self.state.send_replace(State::Down(Arc::clone(&why)));
             say(&why, &mut said);
             sleep(pause).await;
@@ -287,6 +296,7 @@ impl Link {
             let connected = self.settings.connect(attempt).await?;
             let mut listening = connected.listening;
             listening.subscribe(self.names.news()).await?;
+            listening.subscribe(self.names.refusal_news()).await?;
             listening.subscribe(self.names.beat(self.owner.0)).await?;
             let masters = connected.line.masters().await?;
             let mut set_up = SetUp {
@@ -297,6 +307,8 @@ impl Link {
             };
             self.warn_once(&server::look_at(&set_up.up).await?);
             self.first_beat(&mut set_up).await?;
+            // What is refused from here on is heard.
+            self.refusals.read(&set_up.up, &self.names).await?;
             prepare(set_up.up.clone()).await?;
             Ok(set_up)
         };
@@ -328,6 +340,7 @@ impl Link {
         };
         set_up.pulse.begin();
         self.state.send_replace(State::Up(up.clone()));
+        self.refusals.link_up();
         self.news.link_up();
         tracing::info!("connected to Redis");
         let why = tokio::select! {
@@ -388,22 +401,33 @@ impl Link {
             };
         };
         let message = message.ok_or(Fault::Lost)?;
-        if message.get_channel_name() == self.names.news() {
+        let channel = message.get_channel_name();
+        if channel == self.names.news() {
             self.tell(message.get_payload_bytes());
+        } else if channel == self.names.refusal_news() {
+            self.refuse(message.get_payload_bytes());
         } else if let Ok(number) = message.get_payload() {
             pulse.heard(number);
         }
         Ok(())
     }
 
-    /// A change, unless it is this process's own.
+    /// What another process says; nothing where it is this one's own.
+    fn of_another<'m>(&self, message: &'m [u8]) -> Option<&'m [u8]> {
+        let (owner, rest) = message.split_first_chunk()?;
+        (*owner != self.owner.0).then_some(rest)
+    }
+
+    fn refuse(&self, message: &[u8]) {
+        if let Some(refusal) = self.of_another(message) {
+            self.refusals.heard(refusal);
+        }
+    }
+
     fn tell(&self, message: &[u8]) {
-        let Some((owner, member)) = message.split_first_chunk() else {
+        let Some(member) = self.of_another(message) else {
             return;
         };
-        if *owner == self.owner.0 {
-            return;
-        }
         if let Ok(id) = rows::session(member.to_vec()) {
             self.news.changed(&id);
         }

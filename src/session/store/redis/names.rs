@@ -66,6 +66,16 @@ impl Names {
         format!("{}house", self.prefix)
     }
 
+    /// What is refused, by when that is over.
+    pub(super) fn refusals(&self) -> String {
+        format!("{}refused", self.prefix)
+    }
+
+    /// Where refusals are told.
+    pub(super) fn refusal_news(&self) -> String {
+        format!("{}refusals", self.prefix)
+    }
+
     /// Where changes are told.
     pub(super) fn news(&self) -> String {
         format!("{}news", self.prefix)

@@ -109,7 +109,8 @@ fn whole_row(change: &Change) -> Option<SessionHash> {
         | Change::Forget(_)
         | Change::Owe(_)
         | Change::Hold(..)
-        | Change::Paid(_) => None,
+        | Change::Paid(_)
+        | Change::Refuse { .. } => None,
     }
 }
 
@@ -125,6 +126,7 @@ fn weight(change: &Change) -> usize {
         Change::Owe(owed) => debts(owed),
         Change::Forget(ids) => ROW + ids.len() * 32,
         Change::Hold(ids, _) | Change::Paid(ids) => ROW + ids.len() * 16,
+        Change::Refuse { refusals, .. } => ROW + refusals.len() * 48,
         Change::Renew(..) | Change::Touch { .. } => ROW,
     }
 }

@@ -21,6 +21,16 @@ pub(super) fn moment(at: Timestamp) -> u64 {
     at.as_millis().min(LATEST)
 }
 
+/// A score that was made of a time.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "scores are times up to LATEST, which a double holds"
+)]
+pub(super) fn time(score: f64) -> Timestamp {
+    Timestamp::from_millis(score as u64)
+}
+
 pub(super) fn index(index: Option<&Index>) -> &[u8] {
     index.map_or(&[], |index| index.as_bytes())
 }

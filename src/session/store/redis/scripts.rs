@@ -34,6 +34,7 @@ scripts! {
     PAID: "paid.lua";
     CLAIM: "hex.lua", "claim.lua";
     HOUSE: "house.lua";
+    REFUSE: "outlive.lua", "refuse.lua";
 }
 
 impl Script {

@@ -61,7 +61,19 @@ fn open_as(settings: &RedisSettings, owner: u64, runtime: &Handle) -> Redis {
         settle: Duration::ZERO,
         ..Pace::default()
     };
-    Redis::at_pace(settings, owner, runtime.clone(), &Clock::System, pace)
+    Redis::at_pace(
+        settings,
+        owner,
+        runtime.clone(),
+        &Clock::System,
+        unheard(),
+        pace,
+    )
+}
+
+/// Where nobody asks what is refused.
+fn unheard() -> (Arc<Refused>, OnStoreError) {
+    (Arc::default(), OnStoreError::Deny)
 }
 
 fn settings(server: &RedisServer) -> RedisSettings {

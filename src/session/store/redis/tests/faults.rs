@@ -210,6 +210,7 @@ async fn a_swap_waits_until_the_link_has_settled() {
         1,
         Handle::current(),
         &Clock::System,
+        unheard(),
         pace,
     );
     create(&store, 1).await;
@@ -510,6 +511,7 @@ async fn a_swap_that_waits_for_the_link_holds_up_nobody() {
         1,
         Handle::current(),
         &Clock::System,
+        unheard(),
         pace,
     );
     create(&store, 1).await;

@@ -85,7 +85,14 @@ async fn the_lease_of_one_that_died_runs_out_by_the_servers_time() {
         lease: Duration::from_millis(300),
         settle: Duration::ZERO,
     };
-    let one = Redis::at_pace(&settings(&server), 1, runtime.clone(), &Clock::System, pace);
+    let one = Redis::at_pace(
+        &settings(&server),
+        1,
+        runtime.clone(),
+        &Clock::System,
+        unheard(),
+        pace,
+    );
     let other = open(&server, 2, &runtime);
     write(&one, Change::Create(id(1), fresh(0))).await;
     write(&one, Change::Mark(id(1), fresh(1))).await;

@@ -1,0 +1,127 @@
+//! Sessions as people and administrators see them: where, since when, until when. No token and no cookie is in it.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt};
+
+use super::entry::Entry;
+use super::store::Index;
+use super::{Error, Sessions, StoreError};
+use crate::clock::Timestamp;
+use crate::token::{SessionCookie, SessionHash};
+
+/// So many sessions are looked for at a time.
+const TOGETHER: usize = 32;
+
+/// A session that has not ended.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// What it is known by; no way to its cookie.
+    pub id: SessionHash,
+    /// The `[idp.NAME]`.
+    pub idp: Arc<str>,
+    /// The ID token's `sub`.
+    pub subject: Arc<str>,
+    /// `sid`, the provider's session.
+    pub sid: Option<Arc<str>>,
+    /// When it began.
+    pub created: Timestamp,
+    /// When the person was last seen.
+    pub seen: Timestamp,
+    /// When it ends without activity.
+    pub idle_deadline: Timestamp,
+    /// When it ends in any case.
+    pub absolute_deadline: Timestamp,
+    /// When the access token ends.
+    pub access_expires: Timestamp,
+    /// How often its tokens were swapped.
+    pub generation: u64,
+    /// The `User-Agent` that signed in.
+    pub user_agent: String,
+    /// Where that came from.
+    pub address: IpAddr,
+}
+
+impl Sessions {
+    /// All sessions of the person whose cookie this is, this one too; the newest first.
+    ///
+    /// # Errors
+    /// See [`Error`]: they are told to a session that has not ended only.
+    pub async fn own(self: &Arc<Self>, cookie: &SessionCookie) -> Result<Vec<Summary>, Error> {
+        let standing = self.standing(cookie).await?;
+        let live = standing.live;
+        let own = self.of_user(&live.idp, &live.subject).await;
+        own.map_err(Error::Store)
+    }
+
+    /// All sessions of a user at a provider, the newest first.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn of_user(
+        self: &Arc<Self>,
+        idp: &str,
+        subject: &str,
+    ) -> Result<Vec<Summary>, StoreError> {
+        let found = self.store.find(Index::subject(idp, subject)).await?;
+        self.summaries(found).await
+    }
+
+    /// One session; `None` where there is none, or it has ended.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn summary(self: &Arc<Self>, id: SessionHash) -> Result<Option<Summary>, StoreError> {
+        match self.find(id).await {
+            Ok(entry) => Ok(self.summarized(&entry)),
+            Err(Error::Store(error)) => Err(error),
+            // One whose key this node lacks can't be told of here.
+            Err(
+                Error::Unreadable
+                | Error::Unknown
+                | Error::Ended(_)
+                | Error::NotNow { .. }
+                | Error::InDoubt { .. },
+            ) => Ok(None),
+        }
+    }
+
+    /// Those of these that have not ended, the newest first.
+    pub(super) async fn summaries(
+        self: &Arc<Self>,
+        ids: Vec<SessionHash>,
+    ) -> Result<Vec<Summary>, StoreError> {
+        let looking = ids.into_iter().map(|id| self.summary(id));
+        let mut looking = stream::iter(looking).buffered(TOGETHER);
+        let mut found = Vec::new();
+        while let Some(summary) = looking.next().await {
+            found.extend(summary?);
+        }
+        found.sort_by_key(|summary| (std::cmp::Reverse(summary.created), summary.id));
+        Ok(found)
+    }
+
+    fn summarized(&self, entry: &Entry) -> Option<Summary> {
+        let now = self.clock.now();
+        if entry.expired(now, self.settings.idle_timeout).is_some() {
+            return None;
+        }
+        let state = entry.state();
+        let record = state.record()?;
+        Some(Summary {
+            id: entry.hash,
+            idp: Arc::clone(&record.idp),
+            subject: Arc::clone(&record.subject),
+            sid: record.sid.clone(),
+            created: record.created,
+            seen: entry.seen(),
+            idle_deadline: entry.seen() + self.settings.idle_timeout,
+            absolute_deadline: record.absolute_deadline,
+            access_expires: record.access_expires,
+            generation: record.generation,
+            user_agent: record.user_agent.clone(),
+            address: record.address,
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! What is refused is refused from then on until it is over, and nothing else is.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{Cleared, Criterion, Finding, Marks, Refusal, Refused};
+use crate::clock::Timestamp;
+
+const IDP: &str = "main";
+const SECOND: Duration = Duration::from_secs(1);
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn claims(claims: &Value) -> Map<String, Value> {
+    claims.as_object().cloned().unwrap_or_default()
+}
+
+fn alices() -> Marks {
+    let claims = claims(&json!({ "sid": "s1", "iat": 100 }));
+    Marks::of(IDP, "head.alice.signature", "alice", &claims)
+}
+
+fn refusing(criterion: Criterion, issued_by: Timestamp, until: Timestamp) -> Refused {
+    let refused = Refused::default();
+    let refusal = Refusal {
+        criterion,
+        issued_by,
+        until,
+    };
+    assert!(refused.add(&[refusal], at(100)).is_ok());
+    refused
+}
+
+fn finding(refused: &Refused, now: u64) -> Finding {
+    refused.look_up(&alices(), None, at(now))
+}
+
+#[test]
+fn a_token_is_refused_however_its_signature_is_written() {
+    let refused = refusing(
+        Criterion::token("head.alice.another"),
+        Timestamp::MAX,
+        at(200),
+    );
+    assert_eq!(finding(&refused, 199), Finding::Refused);
+    assert_eq!(finding(&refused, 200), Finding::Clear, "it is over");
+    let other = Marks::of(IDP, "head.alicf.signature", "alice", &Map::new());
+    assert_eq!(refused.look_up(&other, None, at(150)), Finding::Clear);
+}
+
+#[test]
+fn a_users_tokens_are_refused_if_they_were_issued_by_then() {
+    let alice = Criterion::subject(IDP, "alice");
+    for (issued_by, expected) in [
+        (at(99), Finding::Clear),
+        (at(100), Finding::Refused),
+        (at(101), Finding::Refused),
+    ] {
+        let refused = refusing(alice, issued_by, at(200));
+        assert_eq!(finding(&refused, 150), expected, "{issued_by:?}");
+    }
+    let elsewhere = refusing(Criterion::subject("other", "alice"), at(150), at(200));
+    assert_eq!(finding(&elsewhere, 150), Finding::Clear);
+    let bob = refusing(Criterion::subject(IDP, "bob"), at(150), at(200));
+    assert_eq!(finding(&bob, 150), Finding::Clear);
+}
+
+#[test]
+fn a_token_that_does_not_say_when_it_was_issued_is_old() {
+    let refused = refusing(Criterion::subject(IDP, "alice"), at(1), at(200));
+    let marks = Marks::of(IDP, "h.x.s", "alice", &Map::new());
+    assert_eq!(refused.look_up(&marks, None, at(150)), Finding::Refused);
+    for odd in [json!("100"), json!(-1), json!(1e300), json!(null)] {
+        let marks = Marks::of(IDP, "h.x.s", "alice", &claims(&json!({ "iat": odd })));
+        assert_eq!(refused.look_up(&marks, None, at(150)), Finding::Refused);
+    }
+}
+
+#[test]
+fn a_provider_sessions_tokens_are_refused() {
+    let refused = refusing(Criterion::sid(IDP, "s1"), at(105), at(200));
+    assert_eq!(finding(&refused, 150), Finding::Refused);
+    let refused = refusing(Criterion::sid(IDP, "s2"), at(105), at(200));
+    assert_eq!(finding(&refused, 150), Finding::Clear);
+    let subject = refusing(Criterion::subject(IDP, "s1"), at(105), at(200));
+    assert_eq!(finding(&subject, 150), Finding::Clear, "another kind");
+}
+
+#[test]
+fn a_session_that_came_after_it_is_not_meant() {
+    let by = at(100) + Duration::from_millis(500);
+    let refused = refusing(Criterion::subject(IDP, "alice"), by, at(200));
+    let of_session = |obtained| refused.look_up(&alices(), Some(obtained), at(150));
+    assert_eq!(of_session(by), Finding::Refused);
+    let after = by + Duration::from_millis(1);
+    assert_eq!(of_session(after), Finding::ClearForSession);
+    assert_eq!(finding(&refused, 150), Finding::Refused, "a bearer");
+    let one = refusing(
+        Criterion::token("head.alice.signature"),
+        Timestamp::MAX,
+        at(200),
+    );
+    let found = one.look_up(&alices(), Some(at(190)), at(191));
+    assert_eq!(found, Finding::Refused, "the token itself");
+}
+
+#[test]
+fn what_was_cleared_is_looked_up_again_after_each_refusal() {
+    let refused = Refused::default();
+    let cleared = Cleared::default();
+    assert!(
+        !cleared.holds(refused.edition()),
+        "nothing is clear at first"
+    );
+    cleared.under(refused.edition());
+    assert!(cleared.holds(refused.edition()));
+    let refusal = Refusal {
+        criterion: Criterion::sid(IDP, "x"),
+        issued_by: at(1),
+        until: at(200),
+    };
+    assert!(refused.add(&[refusal], at(100)).is_ok());
+    assert!(!cleared.holds(refused.edition()));
+    cleared.under(refused.edition());
+    refused.hears(false);
+    assert!(!cleared.holds(refused.edition()));
+    assert_eq!(finding(&refused, 100), Finding::Unknown);
+    refused.hears(true);
+    assert_eq!(finding(&refused, 100), Finding::Clear);
+}
+
+#[test]
+fn the_longer_of_two_refusals_counts() {
+    let refused = refusing(Criterion::subject(IDP, "alice"), at(110), at(200));
+    let shorter = Refusal {
+        criterion: Criterion::subject(IDP, "alice"),
+        issued_by: at(50),
+        until: at(120),
+    };
+    assert!(refused.add(&[shorter], at(100)).is_ok());
+    assert_eq!(finding(&refused, 199), Finding::Refused);
+}
+
+#[test]
+fn what_is_over_makes_room() {
+    let refused = Refused::default();
+    for round in 0..20 {
+        let now = at(1000) + SECOND * round;
+        let refusals: Vec<_> = (0..1000)
+            .map(|n| Refusal {
+                criterion: Criterion::token(&format!("{round}.{n}.x")),
+                issued_by: Timestamp::MAX,
+                until: now + SECOND,
+            })
+            .collect();
+        assert!(refused.add(&refusals, now).is_ok());
+    }
+    assert!(refused.len() <= 3000, "{}", refused.len());
+    assert!(!refused.is_empty());
+}
