@@ -9,23 +9,26 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderValue;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use url::{Url, form_urlencoded};
 
 use crate::clock::{Clock, Timestamp};
-use crate::token::{AccessToken, Grant, IdToken, RefreshToken, Secret};
-use client::{Client, Form};
+use crate::token::{AccessToken, Grant, RefreshToken, Secret};
+use client::{Client, Content};
 
 mod answer;
+mod auth0;
 mod client;
 mod discovery;
 mod logout;
+mod management;
 mod revoke;
 #[cfg(test)]
 pub(crate) mod tests;
 mod token;
+
+pub use management::{EndUser, Management};
 
 /// How long a failed discovery is not tried again, whoever asks.
 const DISCOVERY_COOL_DOWN: Duration = Duration::from_secs(1);
@@ -39,6 +42,22 @@ pub enum ClientAuth {
     SecretPost,
     /// A public client: `client_id` in the body and nothing more.
     None,
+}
+
+/// What a revocation looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationFormat {
+    /// RFC 7009: a form with `token` and `token_type_hint`.
+    Form,
+    /// Auth0's: JSON with `client_id`, `client_secret` and `token`, for refresh tokens only.
+    Json,
+}
+
+/// A provider whose documentation stands in for what its discovery leaves out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Auth0.
+    Auth0,
 }
 
 /// What `[idp.NAME]` says about reaching the provider.
@@ -69,6 +88,14 @@ pub struct Settings {
     pub call_timeout: Duration,
     /// How long after its first use a refresh token may be sent once more without being taken for stolen.
     pub reuse_leeway: Duration,
+    /// Whose documented endpoints are used where discovery names none.
+    pub preset: Option<Preset>,
+    /// What a revocation looks like.
+    pub revocation: RevocationFormat,
+    /// Where revocations are sent, whatever discovery says.
+    pub revocation_endpoint: Option<Url>,
+    /// How all that a user has at the provider can be ended.
+    pub management: Option<Management>,
 }
 
 /// What discovery said (OpenID Connect Discovery section 3), reduced to what the gateway uses.
@@ -88,6 +115,8 @@ pub struct Metadata {
     pub end_session_endpoint: Option<Url>,
     /// RP-Initiated Logout, as the gateway reaches it.
     pub end_session_here: Option<Url>,
+    /// A logout of the provider's own for browsers, where there is no RP-Initiated Logout.
+    pub browser_logout: Option<Url>,
     /// RFC 9207 section 3: whether every authorization response carries `iss`.
     pub response_iss: bool,
 }
@@ -167,7 +196,7 @@ pub enum Revocable {
 pub enum EndSession {
     /// It sent us back to where we asked to be sent: the session there is over.
     Ended,
-    /// It wants to talk to the person (a confirmation page): the browser must go there.
+    /// It wants to talk to the person (a confirmation page), or to the browser itself: that must go there.
     AskPerson,
 }
 
@@ -193,6 +222,7 @@ pub struct Issuer {
     clock: Clock,
     client: Client,
     metadata: ArcSwapOption<Metadata>,
+    management: management::Session,
     /// Held while discovery is read, so that one call at a time is.
     discovery: Mutex<Option<FailedDiscovery>>,
 }
@@ -213,6 +243,7 @@ impl Issuer {
             clock,
             client,
             metadata: ArcSwapOption::empty(),
+            management: management::Session::default(),
             discovery: Mutex::default(),
         }
     }
@@ -327,64 +358,6 @@ impl Issuer {
         .await
     }
 
-    /// Revokes a token (RFC 7009). Success is the provider's 200, also for a token that it does not know.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn revoke(&self, token: &Revocable) -> Result<(), Error> {
-        let metadata = self.metadata().await?;
-        let endpoint = metadata.revocation_endpoint.as_ref();
-        let endpoint = endpoint.ok_or(Error::NotOffered("revocation"))?;
-        let form = self.authenticated(&token.parameters());
-        revoke::read(self.client.post(endpoint, form).await)
-    }
-
-    /// Ends the session at the provider from server to server with `id_token_hint`, so that no token passes through the
-    /// browser (OpenID Connect RP-Initiated Logout section 2). It is a POST, so that none is in a URL either.
-    ///
-    /// # Errors
-    /// See [`Error`].
-    pub async fn end_session(
-        &self,
-        hint: &IdToken,
-        back_to: &str,
-        state: &str,
-    ) -> Result<EndSession, Error> {
-        let metadata = self.metadata().await?;
-        let endpoint = metadata.end_session_here.as_ref();
-        let endpoint = endpoint.ok_or(Error::NotOffered("logout"))?;
-        let parameters = [
-            ("id_token_hint", hint.expose()),
-            ("client_id", &self.settings.client_id),
-            ("post_logout_redirect_uri", back_to),
-            ("state", state),
-        ];
-        let form = Form {
-            body: encoded(&parameters),
-            authorization: None,
-        };
-        let answer = self.client.post(endpoint, form).await;
-        logout::read(answer, endpoint, back_to, state)
-    }
-
-    /// Where to send the browser when the provider wants to ask the person: `client_id`, `post_logout_redirect_uri` and
-    /// `state`, but no token.
-    ///
-    /// # Errors
-    /// When the provider has no such endpoint.
-    pub async fn end_session_url(&self, back_to: &str, state: &str) -> Result<Url, Error> {
-        let metadata = self.metadata().await?;
-        let endpoint = metadata.end_session_endpoint.as_ref();
-        let mut url = endpoint.ok_or(Error::NotOffered("logout"))?.clone();
-        let parameters = [
-            ("client_id", &*self.settings.client_id),
-            ("post_logout_redirect_uri", back_to),
-            ("state", state),
-        ];
-        append(&mut url, &parameters);
-        Ok(url)
-    }
-
     async fn discover(&self, failed: &mut Option<FailedDiscovery>) -> Result<Arc<Metadata>, Error> {
         match self.described().await {
             Ok(metadata) => {
@@ -418,9 +391,9 @@ impl Issuer {
     /// One call to the token endpoint. A grant is spent by being sent, so what may have been sent is not *not now*.
     async fn grant(&self, parameters: &[(&str, &str)]) -> Result<Grant, Error> {
         let metadata = self.metadata().await?;
-        let form = self.authenticated(parameters);
+        let content = self.authenticated(parameters);
         let sent = self.clock.now();
-        match self.client.post(&metadata.token_endpoint, form).await {
+        match self.client.post(&metadata.token_endpoint, content).await {
             Ok(answer) => token::read(&answer, sent),
             Err(failure) if failure.maybe_sent => Err(Error::Unknown {
                 reason: failure.reason,
@@ -430,7 +403,7 @@ impl Issuer {
     }
 
     /// A form with the client's authentication (RFC 6749 section 2.3).
-    fn authenticated(&self, parameters: &[(&str, &str)]) -> Form {
+    fn authenticated(&self, parameters: &[(&str, &str)]) -> Content {
         let Settings {
             client_id,
             client_secret,
@@ -439,38 +412,25 @@ impl Issuer {
         } = &self.settings;
         let secret = client_secret.as_ref().map(Secret::expose);
         match (client_auth, secret) {
-            (ClientAuth::SecretBasic, Some(secret)) => Form {
-                body: encoded(parameters),
-                authorization: basic(client_id, secret),
-            },
+            (ClientAuth::SecretBasic, Some(secret)) => {
+                Content::form(parameters).authorized(&basic(client_id, secret))
+            }
             (ClientAuth::SecretPost, Some(secret)) => {
                 let ours = [("client_id", &**client_id), ("client_secret", secret)];
-                Form {
-                    body: encoded(&[parameters, &ours].concat()),
-                    authorization: None,
-                }
+                Content::form(&[parameters, &ours].concat())
             }
-            (ClientAuth::None, _) | (_, None) => Form {
-                body: encoded(&[parameters, &[("client_id", &**client_id)]].concat()),
-                authorization: None,
-            },
+            (ClientAuth::None, _) | (_, None) => {
+                Content::form(&[parameters, &[("client_id", &**client_id)]].concat())
+            }
         }
     }
 }
 
 /// RFC 6749 section 2.3.1: both parts form-encoded before they are joined.
-fn basic(client_id: &str, secret: &str) -> Option<HeaderValue> {
+fn basic(client_id: &str, secret: &str) -> String {
     let part = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let pair = STANDARD.encode(format!("{}:{}", part(client_id), part(secret)));
-    let mut value = HeaderValue::try_from(format!("Basic {pair}")).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-fn encoded(parameters: &[(&str, &str)]) -> String {
-    form_urlencoded::Serializer::new(String::new())
-        .extend_pairs(parameters)
-        .finish()
+    let pair = format!("{}:{}", part(client_id), part(secret));
+    format!("Basic {}", STANDARD.encode(pair))
 }
 
 fn append(url: &mut Url, parameters: &[(&str, &str)]) {

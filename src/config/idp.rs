@@ -12,9 +12,11 @@ use super::reader::{Field, Section};
 use super::secret::secret;
 use super::tree::Value;
 use super::value::{duration, is_loopback, list, needed_list, shared_text, text, url, word};
-use crate::issuer::{self, ClientAuth};
+use crate::issuer::{self, ClientAuth, Preset};
 use crate::token::Secret;
 use crate::verify;
+
+mod dialect;
 
 /// The most that one of a provider's answers may hold.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -54,28 +56,28 @@ fn name(field: &Field<'_>, name: &str) -> Option<()> {
 fn idp(mut section: Section<'_>, name: &str) -> Option<Idp> {
     let name: Arc<str> = Arc::from(name);
     let label = section.or("label", Arc::clone(&name), shared_text);
-    let issuer = section.required("issuer", "issuer = \"https://idp.example.com\"", issuer);
+    let preset = section.optional("preset", dialect::preset);
+    let issuer = dialect::issuer(&mut section, preset);
     let discovery_url = section.optional("discovery_url", discovery_url);
     let client_id = section.required("client_id", "client_id = \"…\"", shared_text);
-    let (client_auth, client_secret) = client(&mut section);
-    let scopes = section.or("scopes", default_scopes(), scopes);
+    let (client_auth, client_secret) = client(&mut section, preset);
+    let scopes = section.or("scopes", default_scopes(preset), scopes);
     section.optional(
         "login",
         list("[\"code\"]", word(&[("code", ())], &["password", "device"])),
     );
-    let authorize_params = section.or("authorize_params", Vec::new(), authorize_params);
+    let mut authorize_params = section.or("authorize_params", Vec::new(), authorize_params);
     let access_token = access_token(section.section("access_token"));
+    let revocation = dialect::revocation(section.section("revocation"), preset);
+    let management = dialect::management(&mut section, preset, issuer.as_deref());
     section.optional("kind", word(&[("oidc", ())], &["oauth2", "token_api"]));
     section.optional("par", word(&[("off", ())], &["auto", "required"]));
     section.optional("dpop", word(&[("off", ())], &["auto", "required"]));
-    section.later(&[
-        "preset",
-        "token_endpoint",
-        "revocation",
-        "management",
-        "token_api",
-    ]);
+    section.later(&["token_endpoint", "token_api"]);
     let reuse_leeway = section.or("reuse_leeway", Duration::ZERO, reuse_leeway);
+    if let (Some(Preset::Auth0), Some(access_token)) = (preset, &access_token) {
+        dialect::ask_for_the_audience(&section, &mut authorize_params, access_token);
+    }
     section.finish();
     Some(Idp {
         issuer: issuer::Settings {
@@ -91,6 +93,10 @@ fn idp(mut section: Section<'_>, name: &str) -> Option<Idp> {
             max_answer_bytes: MAX_ANSWER,
             call_timeout: CALL_TIMEOUT,
             reuse_leeway,
+            preset,
+            revocation: revocation.format,
+            revocation_endpoint: revocation.endpoint,
+            management,
         },
         access_token: access_token?,
     })
@@ -130,7 +136,7 @@ fn warn_of_http(field: &Field<'_>, url: &Url) {
     }
 }
 
-fn client(section: &mut Section<'_>) -> (ClientAuth, Option<Secret>) {
+fn client(section: &mut Section<'_>, preset: Option<Preset>) -> (ClientAuth, Option<Secret>) {
     const METHODS: &[(&str, ClientAuth)] = &[
         ("client_secret_basic", ClientAuth::SecretBasic),
         ("client_secret_post", ClientAuth::SecretPost),
@@ -145,7 +151,7 @@ fn client(section: &mut Section<'_>) -> (ClientAuth, Option<Secret>) {
     let field = section.field("client_auth");
     let method = match &field {
         Some(field) => word(METHODS, later)(field),
-        None => Some(ClientAuth::SecretBasic),
+        None => Some(dialect::client_auth(preset)),
     };
     let field = section.field("client_secret");
     let secret = field.as_ref().and_then(secret);
@@ -168,9 +174,14 @@ fn client(section: &mut Section<'_>) -> (ClientAuth, Option<Secret>) {
 }
 
 /// No `offline_access`: where a provider gives refresh tokens without it, they end with its session (Keycloak's offline
-/// tokens outlive a sign-out there).
-fn default_scopes() -> Vec<String> {
-    ["openid", "profile", "email"].map(str::to_owned).to_vec()
+/// tokens outlive a sign-out there). Auth0 gives none without it.
+fn default_scopes(preset: Option<Preset>) -> Vec<String> {
+    let mut scopes = vec!["openid", "profile", "email"];
+    match preset {
+        Some(Preset::Auth0) => scopes.push("offline_access"),
+        None => {}
+    }
+    scopes.into_iter().map(str::to_owned).collect()
 }
 
 fn scopes(field: &Field<'_>) -> Option<Vec<String>> {

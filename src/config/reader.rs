@@ -201,6 +201,13 @@ impl<'a> Section<'a> {
         );
     }
 
+    /// A warning about `key`, which is not there.
+    pub(super) fn warn(&self, key: &str, what: &str, help: &str) {
+        let title = format!("`{}` {what}", self.name(key));
+        self.reader
+            .tell(Problem::warning(self.place.clone(), title).help(help));
+    }
+
     /// A table within; an empty one where it is left out.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
         self.optional(key, Field::section).unwrap_or_else(|| Self {

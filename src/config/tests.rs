@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+mod dialects;
 mod every_key;
 mod overlays;
 mod redis;

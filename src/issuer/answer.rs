@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use http::HeaderName;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde_json::{Map, Value};
 
@@ -13,16 +14,29 @@ use crate::clock::Clock;
 /// Nobody is waited for longer, whatever they ask.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(1);
 const MAX_CODE: usize = 64;
+const MAX_MESSAGE: usize = 160;
+/// When the caller's share is full again, in Unix seconds (Auth0, which sends no `Retry-After`).
+const RATE_LIMIT_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 
 /// An `error` code in RFC 6749's own alphabet and bounded, so that it may be logged and shown.
 pub(super) struct ErrorCode(String);
 
 impl ErrorCode {
     pub(super) fn of(members: &Map<String, Value>) -> Option<Self> {
-        let code = members.get("error")?.as_str()?;
+        Self::cut(members.get("error")?.as_str()?, MAX_CODE)
+    }
+
+    /// What an API says in words (`message`), or else its code.
+    pub(super) fn in_words(members: &Map<String, Value>) -> Option<Self> {
+        let message = members.get("message").and_then(Value::as_str);
+        let message = message.and_then(|message| Self::cut(message, MAX_MESSAGE));
+        message.or_else(|| Self::of(members))
+    }
+
+    fn cut(text: &str, most: usize) -> Option<Self> {
         let allowed = |c: &char| matches!(c, ' '..='~' if !matches!(c, '"' | '\\'));
-        let code: String = code.chars().filter(allowed).take(MAX_CODE).collect();
-        (!code.is_empty()).then_some(Self(code))
+        let text: String = text.chars().filter(allowed).take(most).collect();
+        (!text.is_empty()).then_some(Self(text))
     }
 }
 
@@ -80,23 +94,31 @@ pub(super) fn unavailable(answer: &Answer) -> Error {
     }
 }
 
-/// RFC 9110 section 10.2.3: seconds or a date.
+/// RFC 9110 section 10.2.3: seconds or a date. Without it, when the rate limit's window ends.
 fn retry_after(answer: &Answer) -> Option<Duration> {
-    let text = answer.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => until(text)?,
+    let header = |name| answer.headers.get(name)?.to_str().ok().map(str::trim);
+    let wait = match header(RETRY_AFTER) {
+        Some(text) => match text.parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => until_date(text)?,
+        },
+        None if answer.status.as_u16() == 429 => until(header(RATE_LIMIT_RESET)?.parse().ok()?),
+        None => return None,
     };
     Some(wait.min(LONGEST_RETRY_AFTER))
 }
 
 /// How long until an HTTP date, by the machine's own clock; zero if it has passed.
-fn until(date: &str) -> Option<Duration> {
+fn until_date(date: &str) -> Option<Duration> {
     let date = jiff::fmt::rfc2822::DateTimeParser::new()
         .relaxed_weekday(true)
         .parse_timestamp(date)
         .ok()?;
-    let date = u64::try_from(date.as_second()).ok()?;
+    Some(until(u64::try_from(date.as_second()).ok()?))
+}
+
+/// The same for Unix seconds.
+fn until(seconds: u64) -> Duration {
     let now = Clock::System.now().as_secs();
-    Some(Duration::from_secs(date.saturating_sub(now)))
+    Duration::from_secs(seconds.saturating_sub(now))
 }

@@ -8,10 +8,12 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
-use url::Url;
+use url::{Url, form_urlencoded};
 
 use crate::connect::{self, Body, Origin, Pool, Scheme};
+use crate::token::AccessToken;
 
 /// A connection that the provider closes while a request is on its way leaves the outcome unknown, and a refresh token can't
 /// be sent twice. Servers close idle connections after five seconds (node) at the earliest, so none is used near that age.
@@ -26,12 +28,49 @@ pub(super) struct Client {
     pools: Mutex<HashMap<Origin, Pool>>,
 }
 
-/// What is sent: a GET without, a POST with a form.
+/// What is sent besides method and address.
 #[derive(Default)]
-pub(super) struct Form {
-    pub(super) body: String,
-    /// `Authorization`, where the client authenticates there.
-    pub(super) authorization: Option<HeaderValue>,
+pub(super) struct Content {
+    /// What the body is; none where there is no body.
+    media_type: Option<&'static str>,
+    body: String,
+    authorization: Option<HeaderValue>,
+}
+
+impl Content {
+    /// A form.
+    pub(super) fn form(parameters: &[(&str, &str)]) -> Self {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(parameters);
+        Self {
+            media_type: Some("application/x-www-form-urlencoded"),
+            body: form.finish(),
+            authorization: None,
+        }
+    }
+
+    /// JSON.
+    pub(super) fn json(value: &Value) -> Self {
+        Self {
+            media_type: Some("application/json"),
+            body: value.to_string(),
+            authorization: None,
+        }
+    }
+
+    /// No body, and a bearer token (RFC 6750 section 2.1).
+    pub(super) fn bearer(token: &AccessToken) -> Self {
+        Self::default().authorized(&format!("Bearer {}", token.expose()))
+    }
+
+    /// The same with these credentials; without where they can't be a header.
+    pub(super) fn authorized(mut self, credentials: &str) -> Self {
+        self.authorization = HeaderValue::try_from(credentials).ok().map(|mut value| {
+            value.set_sensitive(true);
+            value
+        });
+        self
+    }
 }
 
 /// An answer's head, and its body if that came whole.
@@ -78,21 +117,27 @@ impl Client {
 
     /// Asks for a document.
     pub(super) async fn fetch(&self, url: &Url) -> Result<Answer, Failure> {
-        self.call(Method::GET, url, Form::default()).await
+        self.call(Method::GET, url, Content::default()).await
     }
 
-    /// Sends a form, once.
-    pub(super) async fn post(&self, url: &Url, form: Form) -> Result<Answer, Failure> {
-        self.call(Method::POST, url, form).await
+    /// Sends something, once.
+    pub(super) async fn post(&self, url: &Url, content: Content) -> Result<Answer, Failure> {
+        self.call(Method::POST, url, content).await
     }
 
-    async fn call(&self, method: Method, url: &Url, form: Form) -> Result<Answer, Failure> {
+    /// One request and its answer.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        url: &Url,
+        content: Content,
+    ) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.call_timeout;
         let pool = self
             .pool(url)
             .ok_or_else(|| Failure::not_sent("not an http URL"))?;
         let request =
-            request(method, url, form).map_err(|_| Failure::not_sent("not a usable URL"))?;
+            request(method, url, content).map_err(|_| Failure::not_sent("not a usable URL"))?;
         let response = timeout_at(deadline, pool.send(request))
             .await
             .map_err(|_| Failure::sent("no answer in time"))?
@@ -168,7 +213,11 @@ async fn whole(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
     Ok(read.into())
 }
 
-fn request(method: Method, url: &Url, form: Form) -> Result<Request<Full<Bytes>>, http::Error> {
+fn request(
+    method: Method,
+    url: &Url,
+    content: Content,
+) -> Result<Request<Full<Bytes>>, http::Error> {
     let target = match url.query() {
         Some(query) => format!("{}?{query}", url.path()),
         None => url.path().to_owned(),
@@ -179,13 +228,13 @@ fn request(method: Method, url: &Url, form: Form) -> Result<Request<Full<Bytes>>
         // Some providers answer errors in HTML otherwise.
         .header(ACCEPT, "application/json")
         .header(USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-    if method == Method::POST {
-        request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    if let Some(media_type) = content.media_type {
+        request = request.header(CONTENT_TYPE, media_type);
     }
-    if let Some(authorization) = form.authorization {
+    if let Some(authorization) = content.authorization {
         request = request.header(AUTHORIZATION, authorization);
     }
-    request.method(method).body(Full::from(form.body))
+    request.method(method).body(Full::from(content.body))
 }
 
 /// RFC 9110 section 7.2: the port only where it is not the scheme's own.

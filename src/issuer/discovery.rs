@@ -4,7 +4,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::client::origin;
-use super::{Error, Metadata, Settings};
+use super::{Error, Metadata, Settings, auth0};
 
 const WELL_KNOWN: &str = "/.well-known/openid-configuration";
 
@@ -30,13 +30,23 @@ pub(super) fn read(document: &Value, settings: &Settings) -> Result<Metadata, Er
     }
     let reader = Reader { document, settings };
     let end_session = reader.front("end_session_endpoint")?;
+    let revocation = reader.back("revocation_endpoint")?;
+    let documented = || auth0::revocation_endpoint(settings).map(|url| reached(settings, url));
     Ok(Metadata {
         authorization_endpoint: required(reader.front("authorization_endpoint")?)?,
         token_endpoint: required(reader.back("token_endpoint")?)?,
         jwks_uri: required(reader.back("jwks_uri")?)?,
         userinfo_endpoint: reader.back("userinfo_endpoint")?,
-        revocation_endpoint: reader.back("revocation_endpoint")?,
-        end_session_here: end_session.clone().map(|url| reader.reached(url)),
+        revocation_endpoint: settings
+            .revocation_endpoint
+            .clone()
+            .or(revocation)
+            .or_else(documented),
+        end_session_here: end_session.clone().map(|url| reached(settings, url)),
+        browser_logout: match &end_session {
+            Some(_) => None,
+            None => auth0::browser_logout(settings),
+        },
         end_session_endpoint: end_session,
         response_iss: document
             .get("authorization_response_iss_parameter_supported")
@@ -61,7 +71,7 @@ impl Reader<'_> {
         if !said {
             self.no_downgrade(&url)?;
         }
-        Ok(Some(self.reached(url)))
+        Ok(Some(reached(self.settings, url)))
     }
 
     /// An endpoint that browsers are sent to.
@@ -95,23 +105,23 @@ impl Reader<'_> {
         }
         Ok(())
     }
+}
 
-    /// The same place as the gateway reaches it: an endpoint under the issuer's origin is called at that of the
-    /// configured discovery URL.
-    fn reached(&self, mut url: Url) -> Url {
-        let Some(internal) = &self.settings.discovery_url else {
-            return url;
-        };
-        let issuer = Url::parse(&self.settings.issuer).ok();
-        if issuer.is_none_or(|issuer| origin(&issuer) != origin(&url)) {
-            return url;
-        }
-        // Between http and https none of these can fail.
-        let _ = url.set_scheme(internal.scheme());
-        let _ = url.set_host(internal.host_str());
-        let _ = url.set_port(internal.port());
-        url
+/// The same place as the gateway reaches it: an endpoint under the issuer's origin is called at that of the configured
+/// discovery URL.
+pub(super) fn reached(settings: &Settings, mut url: Url) -> Url {
+    let Some(internal) = &settings.discovery_url else {
+        return url;
+    };
+    let issuer = Url::parse(&settings.issuer).ok();
+    if issuer.is_none_or(|issuer| origin(&issuer) != origin(&url)) {
+        return url;
     }
+    // Between http and https none of these can fail.
+    let _ = url.set_scheme(internal.scheme());
+    let _ = url.set_host(internal.host_str());
+    let _ = url.set_port(internal.port());
+    url
 }
 
 fn required(url: Option<Url>) -> Result<Url, Error> {

@@ -4,12 +4,64 @@ use http::header::LOCATION;
 use url::Url;
 
 use super::answer::{self, ErrorCode};
-use super::client::{Answer, Failure};
-use super::{EndSession, Error};
+use super::client::{Answer, Content, Failure};
+use super::{EndSession, Error, Issuer, append};
+use crate::token::IdToken;
+
+impl Issuer {
+    /// Ends the session at the provider from server to server with `id_token_hint`, so that no token passes through the
+    /// browser (OpenID Connect RP-Initiated Logout section 2). It is a POST, so that none is in a URL either.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn end_session(
+        &self,
+        hint: &IdToken,
+        back_to: &str,
+        state: &str,
+    ) -> Result<EndSession, Error> {
+        let metadata = self.metadata().await?;
+        let Some(endpoint) = &metadata.end_session_here else {
+            let by_browser = metadata.browser_logout.as_ref();
+            return by_browser.map_or(Err(NO_LOGOUT), |_| Ok(EndSession::AskPerson));
+        };
+        let content = Content::form(&[
+            ("id_token_hint", hint.expose()),
+            ("client_id", &self.settings.client_id),
+            ("post_logout_redirect_uri", back_to),
+            ("state", state),
+        ]);
+        let answer = self.client.post(endpoint, content).await;
+        read(answer, endpoint, back_to, state)
+    }
+
+    /// Where to send the browser when the provider wants to ask the person: `client_id`, `post_logout_redirect_uri` and
+    /// `state`, but no token.
+    ///
+    /// # Errors
+    /// When the provider has no such endpoint.
+    pub async fn end_session_url(&self, back_to: &str, state: &str) -> Result<Url, Error> {
+        let metadata = self.metadata().await?;
+        let client_id = ("client_id", &*self.settings.client_id);
+        if let Some(endpoint) = &metadata.end_session_endpoint {
+            let mut url = endpoint.clone();
+            let back = [("post_logout_redirect_uri", back_to), ("state", state)];
+            append(&mut url, &[&[client_id], &back[..]].concat());
+            return Ok(url);
+        }
+        let mut url = metadata.browser_logout.clone().ok_or(NO_LOGOUT)?;
+        // Auth0 compares it without its query, and has no `state` of its own to hand back.
+        let back = with_state(back_to, state).map_or_else(|| back_to.to_owned(), String::from);
+        append(&mut url, &[client_id, ("returnTo", &back)]);
+        Ok(url)
+    }
+}
+
+const NO_LOGOUT: Error = Error::NotOffered("logout");
 
 /// What the provider's answer to a logout request with `id_token_hint` means. `expected` are the addresses that it may
 /// send a browser back to.
-pub(super) fn read(
+fn read(
     answer: Result<Answer, Failure>,
     endpoint: &Url,
     back_to: &str,
@@ -44,13 +96,15 @@ fn redirected(answer: &Answer, endpoint: &Url, back_to: &str, state: &str) -> En
         .and_then(|location| location.to_str().ok())
         .and_then(|location| endpoint.join(location).ok());
     let plain = Url::parse(back_to).ok();
-    let mut stated = plain.clone();
-    if let Some(url) = &mut stated {
-        url.query_pairs_mut().append_pair("state", state);
-    }
-    if location.is_some() && (location == stated || location == plain) {
+    if location.is_some() && (location == with_state(back_to, state) || location == plain) {
         EndSession::Ended
     } else {
         EndSession::AskPerson
     }
+}
+
+fn with_state(back_to: &str, state: &str) -> Option<Url> {
+    let mut url = Url::parse(back_to).ok()?;
+    url.query_pairs_mut().append_pair("state", state);
+    Some(url)
 }

@@ -12,4 +12,5 @@
 mod discovery;
 mod grants;
 mod leaving;
+mod management;
 pub(crate) mod server;

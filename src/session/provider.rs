@@ -29,6 +29,10 @@ pub(super) trait Endpoint: fmt::Debug + Send + Sync {
     fn refresh<'a>(&'a self, token: &'a RefreshToken) -> Call<'a, Grant>;
     /// Revokes a token (RFC 7009).
     fn revoke<'a>(&'a self, token: &'a Revocable) -> Call<'a, ()>;
+    /// Whether all that a user has there can be ended ([`Endpoint::end_user`]).
+    fn ends_users(&self) -> bool;
+    /// Ends all that a user has there through this gateway's client.
+    fn end_user<'a>(&'a self, subject: &'a str) -> Call<'a, ()>;
 }
 
 impl Endpoint for Issuer {
@@ -38,6 +42,14 @@ impl Endpoint for Issuer {
 
     fn revoke<'a>(&'a self, token: &'a Revocable) -> Call<'a, ()> {
         Box::pin(Self::revoke(self, token))
+    }
+
+    fn ends_users(&self) -> bool {
+        self.settings().management.is_some()
+    }
+
+    fn end_user<'a>(&'a self, subject: &'a str) -> Call<'a, ()> {
+        Box::pin(Self::end_user(self, subject))
     }
 }
 

@@ -1,4 +1,5 @@
-//! What is owed to the providers: tokens that must be revoked, kept in the store until that is confirmed.
+//! What is owed to the providers: tokens that must be revoked, users of whom all must be ended. It is kept in the store
+//! until that is confirmed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
+use super::provider::Endpoint;
 use super::store::{Change, Debt, DebtId};
 use super::{Revocation, Sessions, Settings, StoreError, pace};
 use crate::clock::Timestamp;
@@ -21,13 +23,14 @@ const HOLD: Duration = Duration::from_secs(12);
 /// How many revocations of other processes are taken up at a time.
 const CLAIMS: usize = 256;
 
-/// A token that is owed to a provider's revocation endpoint (RFC 7009).
+/// Something that a provider must be told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Owed {
     #[serde(skip, default = "random_id")]
     pub(super) id: DebtId,
     idp: Arc<str>,
-    token: Token,
+    #[serde(rename = "token")]
+    what: What,
     since: Timestamp,
     /// After this it is dropped: it has expired by itself, or was retried for long enough.
     until: Timestamp,
@@ -40,9 +43,13 @@ pub(super) struct Owed {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Token {
+enum What {
+    /// A token is to be revoked (RFC 7009).
     Refresh(RefreshToken),
+    /// See [`What::Refresh`].
     Access(AccessToken),
+    /// All that a user has there through this gateway's client is to be ended.
+    User(Arc<str>),
 }
 
 impl Owed {
@@ -54,7 +61,7 @@ impl Owed {
         term: &Term,
     ) -> Self {
         let expires = expires.unwrap_or(Timestamp::MAX);
-        Self::new(idp, Token::Refresh(token), expires, term)
+        Self::new(idp, What::Refresh(token), expires, term)
     }
 
     /// An access token, until it expires where that is known.
@@ -65,7 +72,12 @@ impl Owed {
         term: &Term,
     ) -> Self {
         let expires = expires.unwrap_or(Timestamp::MAX);
-        Self::new(idp, Token::Access(token), expires, term)
+        Self::new(idp, What::Access(token), expires, term)
+    }
+
+    /// All that a user has at a provider.
+    fn user(idp: &Arc<str>, subject: Arc<str>, term: &Term) -> Self {
+        Self::new(idp, What::User(subject), Timestamp::MAX, term)
     }
 
     /// Both tokens of an answer that nobody may use.
@@ -86,11 +98,11 @@ impl Owed {
         refresh.into_iter().chain(access).collect()
     }
 
-    fn new(idp: &Arc<str>, token: Token, expires: Timestamp, term: &Term) -> Self {
+    fn new(idp: &Arc<str>, what: What, expires: Timestamp, term: &Term) -> Self {
         Self {
             id: random_id(),
             idp: Arc::clone(idp),
-            token,
+            what,
             since: term.from,
             until: expires.min(term.from + term.retry_for),
             source: term.source,
@@ -99,17 +111,18 @@ impl Owed {
         }
     }
 
-    /// Whether `[logout] revoke` names this kind of token.
+    /// Whether the configuration asks for it: `[logout] revoke` for tokens, a provider's `management` for users.
     pub(super) fn is_asked_for(&self, settings: &Settings) -> bool {
-        match self.token {
-            Token::Refresh(_) => settings.revoke_refresh_token,
-            Token::Access(_) => settings.revoke_access_token,
+        match self.what {
+            What::Refresh(_) => settings.revoke_refresh_token,
+            What::Access(_) => settings.revoke_access_token,
+            What::User(_) => true,
         }
     }
 
     /// Whether it is a refresh token.
     pub(super) fn is_refresh(&self) -> bool {
-        matches!(self.token, Token::Refresh(_))
+        matches!(self.what, What::Refresh(_))
     }
 
     /// What one try at it is counted as.
@@ -117,17 +130,35 @@ impl Owed {
         &self,
         outcome: RevocationOutcome,
     ) -> (RevocationSource, RevocationTarget, RevocationOutcome) {
-        let target = match self.token {
-            Token::Refresh(_) => RevocationTarget::RefreshToken,
-            Token::Access(_) => RevocationTarget::AccessToken,
-        };
-        (self.source, target, outcome)
+        (self.source, self.target(), outcome)
     }
 
-    fn revocable(&self) -> Revocable {
-        match &self.token {
-            Token::Refresh(token) => Revocable::Refresh(token.clone()),
-            Token::Access(token) => Revocable::Access(token.clone()),
+    fn target(&self) -> RevocationTarget {
+        match self.what {
+            What::Refresh(_) => RevocationTarget::RefreshToken,
+            What::Access(_) => RevocationTarget::AccessToken,
+            What::User(_) => RevocationTarget::User,
+        }
+    }
+
+    /// Tells the provider.
+    async fn pay_to(&self, provider: &dyn Endpoint) -> Result<(), issuer::Error> {
+        match &self.what {
+            What::Refresh(token) => provider.revoke(&Revocable::Refresh(token.clone())).await,
+            What::Access(token) => provider.revoke(&Revocable::Access(token.clone())).await,
+            What::User(subject) => provider.end_user(subject).await,
+        }
+    }
+
+    /// It was tried in vain. That the provider refuses the gateway itself does not mend by waiting.
+    fn complain(&self, error: &issuer::Error) {
+        let (idp, kind, tries) = (&self.idp, self.target(), self.tries + 1);
+        let error_chain = error as &dyn std::error::Error;
+        if matches!(error, issuer::Error::Client { .. }) {
+            tracing::error!(%idp, ?kind, tries, error = error_chain,
+                "a revocation stays owed: the identity provider refuses this gateway's client, so check its configuration");
+        } else {
+            tracing::warn!(%idp, ?kind, tries, error = error_chain, "a revocation stays owed");
         }
     }
 
@@ -294,6 +325,21 @@ impl Sessions {
         self.owe(Owed::salvaged(idp, grant, &self.term(source)));
     }
 
+    /// Has all that a user has at a provider through this gateway's client ended there too, where `management` says how.
+    /// It takes what the user signs in to until it is paid as well: there is no telling what came before and what after.
+    pub(super) fn owe_user(
+        self: &Arc<Self>,
+        source: RevocationSource,
+        idp: &Arc<str>,
+        subject: &Arc<str>,
+    ) {
+        let provider = self.idps.get(idp);
+        if provider.is_some_and(|provider| provider.endpoint.ends_users()) {
+            let term = self.term(source);
+            self.owe(vec![Owed::user(idp, Arc::clone(subject), &term)]);
+        }
+    }
+
     /// Notes what is owed, and has it paid in the background.
     pub(super) fn owe(self: &Arc<Self>, owed: Vec<Owed>) {
         if owed.is_empty() {
@@ -387,7 +433,7 @@ impl Sessions {
         }
     }
 
-    /// Asks the provider to revoke one token.
+    /// Tells the provider of one thing that is owed.
     pub(super) async fn pay(&self, id: DebtId) -> Revocation {
         let Some(owed) = self.debts.claim(id) else {
             return Revocation::Owed;
@@ -398,14 +444,14 @@ impl Sessions {
             return Revocation::Owed;
         };
         let permit = provider.revocations.acquire().await;
-        let answer = provider.endpoint.revoke(&owed.revocable()).await;
+        let answer = owed.pay_to(&*provider.endpoint).await;
         drop(permit);
         self.metrics
             .revocations
             .count(owed.counted(outcome(&answer)));
         match answer {
             Ok(()) => {
-                tracing::debug!(idp = %owed.idp, refresh_token = owed.is_refresh(), "revoked");
+                tracing::debug!(idp = %owed.idp, kind = ?owed.target(), "revoked");
                 self.struck(id).await;
                 Revocation::Confirmed
             }
@@ -414,8 +460,7 @@ impl Sessions {
                 Revocation::NotOffered
             }
             Err(error) => {
-                tracing::warn!(idp = %owed.idp, refresh_token = owed.is_refresh(), tries = owed.tries + 1,
-                    error = &error as &dyn std::error::Error, "a revocation stays owed");
+                owed.complain(&error);
                 self.put_off(id, asked_to_wait(&error)).await;
                 Revocation::Owed
             }
@@ -431,9 +476,9 @@ impl Sessions {
     async fn give_up(&self, owed: &Owed) {
         let dropped = owed.counted(RevocationOutcome::Dropped);
         self.metrics.revocations.count(dropped);
-        tracing::warn!(idp = %owed.idp, refresh_token = owed.is_refresh(), tries = owed.tries,
+        tracing::warn!(idp = %owed.idp, kind = ?owed.target(), tries = owed.tries,
             owed_for = ?self.clock.now().since(owed.since),
-            "a revocation is dropped: the token has expired, or was retried for long enough");
+            "a revocation is dropped: it has expired, or was retried for long enough");
         self.struck(owed.id).await;
     }
 

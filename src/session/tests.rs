@@ -24,3 +24,4 @@ mod restart;
 mod rotation;
 mod saving;
 mod swap;
+mod users;

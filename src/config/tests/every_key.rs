@@ -9,6 +9,7 @@ fn reference() -> Table {
     let text = include_str!("../../../gateway.toml")
         .replace("# discovery_url", "discovery_url")
         .replace("# authorize_params", "authorize_params")
+        .replace("# revocation", "revocation")
         .replace(
             "# encryption_keys = [{ file = \"session.key\" }]",
             "encryption_keys = [{ env = \"KEY\" }]",
@@ -18,7 +19,10 @@ fn reference() -> Table {
             "password = { env = \"REDIS_PASSWORD\" }",
         )
         .replace("tls           = { ", "tls           = { ca = \"ca.pem\", ");
-    text.parse().unwrap()
+    let (before, rest) = text.split_once("# [idp.auth0]\n").unwrap();
+    let (auth0, after) = rest.split_once("\n\n").unwrap();
+    let auth0 = auth0.replace("# preset", "preset").replace("\n# ", "\n");
+    format!("{before}[idp.auth0]\n{auth0}\n\n{after}").parse().unwrap()
 }
 
 fn load(table: &Table) -> Result<Checked, Problems> {
@@ -26,6 +30,8 @@ fn load(table: &Table) -> Result<Checked, Problems> {
         ("CLIENT_SECRET", "hush"),
         ("ADMIN_TOKEN", "hush-hush-hush-hush"),
         ("REDIS_PASSWORD", "hush"),
+        ("AUTH0_CLIENT_SECRET", "hush"),
+        ("AUTH0_MGMT_SECRET", "hush"),
         ("KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
     ];
     let text = toml::to_string(table).unwrap();

@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::server::{Reply, Server, issuer};
 use crate::clock::Clock;
-use crate::issuer::{EndSession, Error, Revocable};
+use crate::issuer::{EndSession, Error, Preset, Revocable, RevocationFormat};
 use crate::token::{AccessToken, IdToken, RefreshToken};
 
 const BACK: &str = "https://apps.example.com/oauth2/signed_out";
 
-fn class<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+pub(super) fn class<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     match result {
         Ok(done) => format!("{done:?}"),
         Err(Error::Refused { .. }) => "refused".to_owned(),
@@ -92,6 +92,16 @@ async fn what_a_revocation_s_answer_means() {
         ),
         ("down", text(503, "retry-after: 7\r\n"), "unavailable for 7"),
         ("too many", text(429, ""), "unavailable"),
+        (
+            "too many until a time that has passed",
+            text(429, "x-ratelimit-reset: 1700000000\r\n"),
+            "unavailable for 0",
+        ),
+        (
+            "too many until the end of time",
+            text(429, "x-ratelimit-reset: 99999999999\r\n"),
+            "unavailable for 3600",
+        ),
         ("a page", text(400, ""), "unavailable"),
         ("a redirect", text(302, "location: /\r\n"), "unavailable"),
         ("reset", Reply::Reset, "unavailable"),
@@ -101,6 +111,102 @@ async fn what_a_revocation_s_answer_means() {
         let token = Revocable::Refresh(RefreshToken::new("RT"));
         assert_eq!(class(issuer.revoke(&token).await), expected, "{name}");
     }
+}
+
+#[tokio::test]
+async fn auth0_is_told_in_json_and_asked_for_what_it_can_do_only() {
+    let server = Server::provider(|_| Reply::Text(200, String::new(), String::new())).await;
+    let mut settings = server.settings();
+    settings.revocation = RevocationFormat::Json;
+    let issuer = issuer(settings.clone(), Clock::System);
+    let refresh = Revocable::Refresh(RefreshToken::new("RT"));
+    issuer.revoke(&refresh).await.unwrap();
+    let access = Revocable::Access(AccessToken::new("AT"));
+    assert_eq!(class(issuer.revoke(&access).await), "not offered");
+    let seen = server.seen().pop().unwrap();
+    assert_eq!((&*seen.method, &*seen.path), ("POST", "/revoke"));
+    assert!(seen.head.contains("\ncontent-type: application/json\r"));
+    assert!(!seen.head.contains("authorization:"));
+    let body: serde_json::Value = serde_json::from_str(&seen.body).unwrap();
+    assert_eq!(
+        body,
+        json!({ "client_id": "gateway", "client_secret": "test-secret", "token": "RT" })
+    );
+    assert_eq!(server.count("/revoke"), 1, "no access token was sent");
+
+    // A public client has no secret to show.
+    settings.client_secret = None;
+    let issuer = super::server::issuer(settings, Clock::System);
+    issuer.revoke(&refresh).await.unwrap();
+    let body = server.seen().pop().unwrap().body;
+    assert!(!body.contains("client_secret"), "{body}");
+}
+
+#[tokio::test]
+async fn where_revocations_go_is_configured_or_discovered_or_documented() {
+    let at = async |configured: bool, discovered: bool, preset: Option<Preset>| {
+        let server = Server::start(|_| Reply::Hang).await;
+        let issuer_url = format!("{}/", server.origin);
+        let mut settings = server.settings();
+        settings.issuer = issuer_url.as_str().into();
+        settings.preset = preset;
+        let chosen = super::server::url(&format!("{issuer_url}chosen"));
+        settings.revocation_endpoint = configured.then_some(chosen);
+        let origin = server.origin.clone();
+        server.answer(move |seen| {
+            if seen.method == "POST" {
+                return Reply::Text(200, String::new(), String::new());
+            }
+            let mut document = super::server::document(&origin);
+            document["issuer"] = json!(issuer_url);
+            if !discovered {
+                document["revocation_endpoint"] = json!(null);
+            }
+            Reply::Json(200, document)
+        });
+        let issuer = issuer(settings, Clock::System);
+        let token = Revocable::Refresh(RefreshToken::new("RT"));
+        let said = class(issuer.revoke(&token).await);
+        let path = server.seen().pop().unwrap().path;
+        if said == "()" { path } else { said }
+    };
+    let auth0 = Some(Preset::Auth0);
+    assert_eq!(at(true, true, auth0).await, "/chosen");
+    assert_eq!(at(true, false, None).await, "/chosen");
+    assert_eq!(at(false, true, auth0).await, "/revoke");
+    assert_eq!(at(false, false, auth0).await, "/oauth/revoke");
+    assert_eq!(at(false, false, None).await, "not offered");
+}
+
+#[tokio::test]
+async fn auth0_without_rp_initiated_logout_wants_the_browser() {
+    let server = Server::start(|_| Reply::Hang).await;
+    let issuer_url = format!("{}/", server.origin);
+    let mut settings = server.settings();
+    settings.issuer = issuer_url.as_str().into();
+    settings.preset = Some(Preset::Auth0);
+    let origin = server.origin.clone();
+    server.answer(move |_| {
+        let mut document = super::server::document(&origin);
+        document["issuer"] = json!(issuer_url);
+        document["end_session_endpoint"] = json!(null);
+        Reply::Json(200, document)
+    });
+    let issuer = issuer(settings, Clock::System);
+    let hint = IdToken::new("a.b.c");
+    assert_eq!(
+        issuer.end_session(&hint, BACK, "st&ate").await.unwrap(),
+        EndSession::AskPerson
+    );
+    let url = issuer.end_session_url(BACK, "st&ate").await.unwrap();
+    assert_eq!(url.path(), "/v2/logout");
+    let pairs: Vec<_> = url.query_pairs().into_owned().collect();
+    let back = format!("{BACK}?state=st%26ate");
+    assert_eq!(
+        pairs,
+        [("client_id", "gateway"), ("returnTo", &back)]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
 }
 
 #[tokio::test]

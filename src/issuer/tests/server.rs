@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use url::Url;
 
 use crate::clock::Clock;
-use crate::issuer::{ClientAuth, Issuer, Settings};
+use crate::issuer::{ClientAuth, Issuer, RevocationFormat, Settings};
 use crate::token::Secret;
 
 type Script = dyn Fn(&Seen) -> Reply + Send + Sync;
@@ -134,6 +134,10 @@ pub(crate) fn settings(issuer: &str) -> Settings {
         max_answer_bytes: 1024 * 1024,
         call_timeout: Duration::from_secs(5),
         reuse_leeway: Duration::ZERO,
+        preset: None,
+        revocation: RevocationFormat::Form,
+        revocation_endpoint: None,
+        management: None,
     }
 }
 

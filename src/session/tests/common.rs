@@ -1115,6 +1115,14 @@ impl Endpoint for Desk {
             answer.unwrap_or_else(|_| Err(unknown()))
         })
     }
+
+    fn ends_users(&self) -> bool {
+        false
+    }
+
+    fn end_user<'a>(&'a self, _subject: &'a str) -> Call<'a, ()> {
+        Box::pin(async { Err(issuer::Error::NotOffered("a management API")) })
+    }
 }
 
 impl Node {
@@ -1241,6 +1249,10 @@ fn common() -> &'static Common {
             max_answer_bytes: 1,
             call_timeout: CALL,
             reuse_leeway: Duration::ZERO,
+            preset: None,
+            revocation: issuer::RevocationFormat::Form,
+            revocation_endpoint: None,
+            management: None,
         };
         let tls = crate::tls::client_config(None).unwrap();
         let issuer = Arc::new(Issuer::new(settings, tls, Clock::System));

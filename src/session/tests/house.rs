@@ -285,6 +285,10 @@ fn issuer(idp: &Idp, clock: &Clock) -> Issuer {
         max_answer_bytes: 1 << 16,
         call_timeout: 5 * SECOND,
         reuse_leeway: idp.leeway(),
+        preset: None,
+        revocation: issuer::RevocationFormat::Form,
+        revocation_endpoint: None,
+        management: None,
     };
     Issuer::new(
         settings,

@@ -175,6 +175,8 @@ label! {
     RefreshToken = "refresh_token",
     /// An access token.
     AccessToken = "access_token",
+    /// All that a user has at a provider.
+    User = "user",
 }
 
 label! {
