@@ -136,7 +136,9 @@ impl Desk<'_> {
             };
             let entries = self.page(list, subject, page).await?;
             let full = entries.len() >= PER_PAGE;
-            let ours = entries.iter().filter(|entry| self.is_ours(list, entry, subject));
+            let ours = entries
+                .iter()
+                .filter(|entry| self.is_ours(list, entry, subject));
             found.extend(ours.filter_map(id).map(str::to_owned));
             if !full {
                 break false;
@@ -146,7 +148,9 @@ impl Desk<'_> {
             self.delete(list, &id).await?;
         }
         if more {
-            return Err(answer::not_now("there is more than one list can hold".to_owned()));
+            return Err(answer::not_now(
+                "there is more than one list can hold".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -176,7 +180,9 @@ impl Desk<'_> {
     }
 
     async fn delete(&self, list: &List, id: &str) -> Result<(), Error> {
-        let answer = self.ask(Method::DELETE, &self.url(&[list.path, id])?).await?;
+        let answer = self
+            .ask(Method::DELETE, &self.url(&[list.path, id])?)
+            .await?;
         if answer.status.is_success() || answer.status == 404 {
             return Ok(());
         }
@@ -196,7 +202,8 @@ impl Desk<'_> {
 
     async fn send(&self, method: Method, url: &Url, token: &AccessToken) -> Result<Answer, Error> {
         let sent = self.issuer.client.call(method, url, Content::bearer(token));
-        sent.await.map_err(|failure| answer::not_now(failure.reason))
+        sent.await
+            .map_err(|failure| answer::not_now(failure.reason))
     }
 
     /// The token that is kept, unless it ends soon or is the one that was refused.
@@ -228,12 +235,16 @@ impl Desk<'_> {
         ]);
         let now = self.issuer.clock.now();
         let sent = self.issuer.client.post(&url, content);
-        let answer = sent.await.map_err(|failure| answer::not_now(failure.reason))?;
+        let answer = sent
+            .await
+            .map_err(|failure| answer::not_now(failure.reason))?;
         let grant = token::read(&answer, now)?;
-        let life = grant.access_expires.map_or(UNSTATED_LIFE, |end| end.since(now));
+        let life = grant
+            .access_expires
+            .map_or(UNSTATED_LIFE, |end| end.since(now));
         Ok(Kept {
             token: grant.access_token,
-            renew_at: now + (life - RENEW_BEFORE.min(life / 10)),
+            renew_at: now + life.saturating_sub(RENEW_BEFORE.min(life / 10)),
         })
     }
 

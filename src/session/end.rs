@@ -257,6 +257,26 @@ impl EndReason {
         }
     }
 
+    /// Whether, where it is all of a user's sessions that end, it means what the user has elsewhere through our client too.
+    pub(super) fn ends_the_user_there(self) -> bool {
+        match self {
+            Self::SignedOut | Self::Administrator => true,
+            // One session of theirs goes on, or the provider itself has said what is over.
+            Self::Dismissed
+            | Self::BackChannel
+            | Self::FrontChannel
+            | Self::Replaced
+            | Self::Displaced
+            | Self::Idle
+            | Self::Absolute
+            | Self::Refused
+            | Self::LostInFlight
+            | Self::BadAnswer
+            | Self::Expired
+            | Self::Forgotten => false,
+        }
+    }
+
     /// Whether it ends the session, and not only the tokens that it was found on.
     fn holds_for_newer_tokens(self) -> bool {
         match self {

@@ -142,6 +142,9 @@ impl Sessions {
             };
             // Before they are looked for: a session that begins meanwhile finds it.
             let refused = sessions.refuse(vec![refusal]).await;
+            if let (Whose::User { idp, subject }, true) = (&whose, reason.ends_the_user_there()) {
+                sessions.owe_user(reason.source(), idp, subject).await;
+            }
             let ended = sessions.end_found(&whose, reason).await;
             if ended.is_err() {
                 sessions.end_known(&whose, reason).await;

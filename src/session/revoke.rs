@@ -327,16 +327,17 @@ impl Sessions {
 
     /// Has all that a user has at a provider through this gateway's client ended there too, where `management` says how.
     /// It takes what the user signs in to until it is paid as well: there is no telling what came before and what after.
-    pub(super) fn owe_user(
-        self: &Arc<Self>,
+    pub(super) async fn owe_user(
+        &self,
         source: RevocationSource,
         idp: &Arc<str>,
         subject: &Arc<str>,
     ) {
         let provider = self.idps.get(idp);
         if provider.is_some_and(|provider| provider.endpoint.ends_users()) {
-            let term = self.term(source);
-            self.owe(vec![Owed::user(idp, Arc::clone(subject), &term)]);
+            let user = Owed::user(idp, Arc::clone(subject), &self.term(source));
+            self.debts.take_up([user]);
+            self.note_debts().await;
         }
     }
 
@@ -347,16 +348,18 @@ impl Sessions {
         }
         self.debts.take_up(owed);
         let sessions = Arc::clone(self);
-        let noting = async move {
-            if let Err(error) = sessions.save_debts().await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "a revocation can't be saved: it stays owed in memory"
-                );
-            }
-            sessions.debts.wake();
-        };
+        let noting = async move { sessions.note_debts().await };
         self.work.spawn_on(noting, &self.background);
+    }
+
+    async fn note_debts(&self) {
+        if let Err(error) = self.save_debts().await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "a revocation can't be saved: it stays owed in memory"
+            );
+        }
+        self.debts.wake();
     }
 
     /// Makes durable what is owed and could not be saved at once.

@@ -124,7 +124,8 @@ fn api(field: &Field<'_>) -> Option<Url> {
         return Some(url);
     }
     let title = format!("`{}` is not the Management API's address", field.path);
-    let help = "such as \"https://TENANT.eu.auth0.com/api/v2/\", where the issuer is a domain of your own";
+    let help =
+        "such as \"https://TENANT.eu.auth0.com/api/v2/\", where the issuer is a domain of your own";
     field.wrong(title, "it ends in /api/v2/", help);
     None
 }

@@ -27,7 +27,9 @@ fn settings(text: &str) -> Settings {
     let checked = check(text).unwrap_or_else(|problems| panic!("{problems}"));
     assert!(checked.warnings.is_empty(), "{}", checked.warnings);
     let mut idps = checked.config.idps.into_iter();
-    idps.find(|idp| &*idp.issuer.name == "auth0").unwrap().issuer
+    idps.find(|idp| &*idp.issuer.name == "auth0")
+        .unwrap()
+        .issuer
 }
 
 /// The one thing that is wrong with it, and what to do.
@@ -46,7 +48,12 @@ fn auth0_needs_little_to_be_said() {
     assert_eq!(settings.preset, Some(Preset::Auth0));
     assert_eq!(settings.revocation, RevocationFormat::Json);
     assert_eq!(settings.client_auth, ClientAuth::SecretPost);
-    assert!(settings.scopes.iter().any(|scope| scope == "offline_access"));
+    assert!(
+        settings
+            .scopes
+            .iter()
+            .any(|scope| scope == "offline_access")
+    );
     let audience = ("audience".to_owned(), "https://api.example.com".to_owned());
     assert_eq!(settings.authorize_params, [audience]);
     assert!(settings.management.is_none() && settings.revocation_endpoint.is_none());
@@ -148,7 +155,9 @@ fn what_can_not_be_meant_is_told_with_what_to_do() {
             "/api/v2/",
         ),
         (
-            format!("{SMALL}[idp.other]\nissuer = \"https://i.example\"\nclient_id = \"x\"\nclient_auth = \"none\"\naccess_token = {{ audience = [\"a\"] }}\nmanagement = {{ client_id = \"m\", {secret}, end_user = \"grants\" }}\n"),
+            format!(
+                "{SMALL}[idp.other]\nissuer = \"https://i.example\"\nclient_id = \"x\"\nclient_auth = \"none\"\naccess_token = {{ audience = [\"a\"] }}\nmanagement = {{ client_id = \"m\", {secret}, end_user = \"grants\" }}\n"
+            ),
             "`idp.other.management` is for Auth0 only",
             "preset = \"auth0\"",
         ),

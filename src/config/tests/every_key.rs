@@ -22,7 +22,9 @@ fn reference() -> Table {
     let (before, rest) = text.split_once("# [idp.auth0]\n").unwrap();
     let (auth0, after) = rest.split_once("\n\n").unwrap();
     let auth0 = auth0.replace("# preset", "preset").replace("\n# ", "\n");
-    format!("{before}[idp.auth0]\n{auth0}\n\n{after}").parse().unwrap()
+    format!("{before}[idp.auth0]\n{auth0}\n\n{after}")
+        .parse()
+        .unwrap()
 }
 
 fn load(table: &Table) -> Result<Checked, Problems> {

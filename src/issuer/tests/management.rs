@@ -32,7 +32,10 @@ impl Tenant {
             "/oauth/token" => {
                 let number = tokens.fetch_add(1, Ordering::Relaxed) + 1;
                 let token = format!("api-token-{number}");
-                Reply::Json(200, json!({ "access_token": token, "expires_in": 600, "token_type": "Bearer" }))
+                Reply::Json(
+                    200,
+                    json!({ "access_token": token, "expires_in": 600, "token_type": "Bearer" }),
+                )
             }
             _ => api(seen),
         })
@@ -112,24 +115,41 @@ async fn every_grant_of_the_user_is_deleted_and_nobody_elses() {
     assert_eq!(form("grant_type"), "client_credentials");
     assert_eq!(form("client_id"), "m2m");
     assert_eq!(form("client_secret"), "m2m-secret");
-    assert_eq!(form("audience"), format!("{}/api/v2/", tenant.server.origin));
-    assert!(seen[1].head.contains("\nauthorization: bearer api-token-1\r"));
+    assert_eq!(
+        form("audience"),
+        format!("{}/api/v2/", tenant.server.origin)
+    );
+    assert!(
+        seen[1]
+            .head
+            .contains("\nauthorization: bearer api-token-1\r")
+    );
 }
 
 #[tokio::test]
 async fn both_kinds_of_refresh_tokens_are_deleted() {
     let tenant = Tenant::start(EndUser::DeviceCredentials, |seen| match &*seen.method {
         "GET" => {
-            let kind = if seen.path.contains("type=rotating") { "dcr_r" } else { "dcr_p" };
+            let kind = if seen.path.contains("type=rotating") {
+                "dcr_r"
+            } else {
+                "dcr_p"
+            };
             // As an array, which is what comes without totals.
-            Reply::Json(200, json!([{ "id": kind, "user_id": USER, "client_id": "gateway" }]))
+            Reply::Json(
+                200,
+                json!([{ "id": kind, "user_id": USER, "client_id": "gateway" }]),
+            )
         }
         _ => empty(),
     })
     .await;
     assert_eq!(tenant.end().await, "()");
     let asked = tenant.asked();
-    assert!(asked[0].ends_with("&type=rotating_refresh_token"), "{asked:?}");
+    assert!(
+        asked[0].ends_with("&type=rotating_refresh_token"),
+        "{asked:?}"
+    );
     assert_eq!(asked[1], "DELETE /api/v2/device-credentials/dcr_r");
     assert!(asked[2].ends_with("&type=refresh_token"), "{asked:?}");
     assert_eq!(asked[3], "DELETE /api/v2/device-credentials/dcr_p");
@@ -158,7 +178,10 @@ async fn all_pages_are_read_before_anything_is_deleted() {
 async fn what_is_gone_already_is_done() {
     let tenant = Tenant::start(EndUser::Grants, |seen| match &*seen.method {
         "GET" => Reply::Json(200, json!({ "grants": [grant(1, USER, "gateway")] })),
-        _ => Reply::Json(404, json!({ "statusCode": 404, "error": "Not Found", "message": "x" })),
+        _ => Reply::Json(
+            404,
+            json!({ "statusCode": 404, "error": "Not Found", "message": "x" }),
+        ),
     })
     .await;
     assert_eq!(tenant.end().await, "()");
@@ -183,7 +206,10 @@ async fn a_token_that_the_api_does_not_know_is_renewed_once() {
         if seen.head.contains(&token) {
             return Reply::Json(200, json!([]));
         }
-        Reply::Json(401, json!({ "statusCode": 401, "error": "Unauthorized", "message": "Invalid token" }))
+        Reply::Json(
+            401,
+            json!({ "statusCode": 401, "error": "Unauthorized", "message": "Invalid token" }),
+        )
     })
     .await;
     assert_eq!(tenant.end().await, "()");
@@ -196,17 +222,32 @@ async fn a_token_that_the_api_does_not_know_is_renewed_once() {
 #[tokio::test]
 async fn what_the_apis_answers_mean() {
     let said = |status: u16, error: &str, message: &str| {
-        Reply::Json(status, json!({ "statusCode": status, "error": error, "message": message }))
+        Reply::Json(
+            status,
+            json!({ "statusCode": status, "error": error, "message": message }),
+        )
     };
     let text = |status: u16, headers: &str| Reply::Text(status, headers.to_owned(), String::new());
     for (name, reply, expected) in [
         (
             "a scope is missing",
-            said(403, "Forbidden", "Insufficient scope, expected any of: read:grants"),
+            said(
+                403,
+                "Forbidden",
+                "Insufficient scope, expected any of: read:grants",
+            ),
             "client",
         ),
-        ("no such user id", said(400, "Bad Request", "Payload validation error"), "refused"),
-        ("too many", text(429, "retry-after: 7\r\n"), "unavailable for 7"),
+        (
+            "no such user id",
+            said(400, "Bad Request", "Payload validation error"),
+            "refused",
+        ),
+        (
+            "too many",
+            text(429, "retry-after: 7\r\n"),
+            "unavailable for 7",
+        ),
         ("down", text(503, ""), "unavailable"),
         ("reset", Reply::Reset, "unavailable"),
         ("silence", Reply::Hang, "unavailable"),
@@ -243,7 +284,10 @@ async fn a_list_that_is_none_deletes_nothing() {
     })
     .await;
     assert_eq!(tenant.end().await, "()");
-    assert_eq!(tenant.asked()[1], "DELETE /api/v2/grants/..%2Fusers%2Fa%3Fb%23c");
+    assert_eq!(
+        tenant.asked()[1],
+        "DELETE /api/v2/grants/..%2Fusers%2Fa%3Fb%23c"
+    );
 }
 
 #[tokio::test]

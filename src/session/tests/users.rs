@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::house::*;
 use crate::issuer::{self, Revocable};
 use crate::session::provider::{Call, Endpoint};
-use crate::session::{Sessions, Settings};
-use crate::telemetry::metrics::RevocationSource;
+use crate::session::{EndReason, Settings, Whose};
 use crate::token::{Grant, RefreshToken};
 
 /// A provider whose management API does as it is told.
@@ -88,21 +87,30 @@ fn scope_is_missing() -> issuer::Error {
     }
 }
 
-fn owe(sessions: &Arc<Sessions>) {
-    let (idp, subject) = ("main".into(), "auth0|alice".into());
-    sessions.owe_user(RevocationSource::SignOut, &idp, &subject);
+/// All of somebody's sessions end, of which there may be none.
+async fn end_all(house: &House, reason: EndReason) {
+    let whose = Whose::User {
+        idp: "main".into(),
+        subject: "auth0|alice".into(),
+    };
+    let now = house.clock.now();
+    house.sessions.end_all(whose, reason, now).await.unwrap();
+}
+
+async fn owe(house: &House) {
+    end_all(house, EndReason::Administrator).await;
 }
 
 #[tokio::test]
 async fn a_user_is_ended_there_and_counted() {
     let (house, tenant) = managed(settings()).await;
-    owe(&house.sessions);
-    house.calm().await;
+    owe(&house).await;
     assert_eq!(house.store.owed().await, 1, "durable before it is tried");
     house.pay().await;
     assert_eq!(tenant.ended(), ["auth0|alice"]);
     eventually_async(async || house.store.owed().await == 0).await;
-    let counted = r#"tidegate_revocations_total{source="sign_out",target="user",outcome="confirmed"} 1"#;
+    let counted =
+        r#"tidegate_revocations_total{source="administrator",target="user",outcome="confirmed"} 1"#;
     let told = house.sessions.metrics.text();
     assert!(told.contains(counted), "{told}");
 }
@@ -111,19 +119,20 @@ async fn a_user_is_ended_there_and_counted() {
 async fn it_stays_owed_while_the_provider_is_down_or_refuses_the_gateway() {
     let (house, tenant) = managed(settings()).await;
     tenant.answers(Some(down()));
-    owe(&house.sessions);
-    house.calm().await;
-    for (tries, trouble) in [(1, Some(down())), (2, Some(scope_is_missing())), (3, None)] {
+    owe(&house).await;
+    for trouble in [down(), scope_is_missing()] {
+        tenant.answers(Some(trouble));
+        let before = tenant.tries();
         eventually_async(async || {
             house.clock.advance(SECOND);
             house.sessions.pay_debts();
-            tenant.tries() == tries
+            tenant.tries() > before + 1
         })
         .await;
         assert_eq!(house.store.owed().await, 1);
         assert!(tenant.ended().is_empty());
-        tenant.answers(trouble);
     }
+    tenant.answers(None);
     eventually_async(async || {
         house.clock.advance(SECOND);
         house.sessions.pay_debts();
@@ -137,8 +146,7 @@ async fn it_stays_owed_while_the_provider_is_down_or_refuses_the_gateway() {
 async fn it_is_dropped_when_it_was_tried_for_long_enough() {
     let (house, tenant) = managed(settings()).await;
     tenant.answers(Some(down()));
-    owe(&house.sessions);
-    house.calm().await;
+    owe(&house).await;
     house.clock.advance(settings().revoke_retry_for);
     house.pay().await;
     eventually_async(async || house.store.owed().await == 0).await;
@@ -151,8 +159,7 @@ async fn it_survives_a_kill() {
     let mut house = House::on_disk(&path).await;
     let tenant = Arc::<Tenant>::default();
     manage(&mut house, &tenant);
-    owe(&house.sessions);
-    house.calm().await;
+    owe(&house).await;
     assert_eq!(tenant.tries(), 0, "killed before it was tried");
 
     let mut next = house.restarted(&killed(&path));
@@ -164,10 +171,25 @@ async fn it_survives_a_kill() {
 }
 
 #[tokio::test]
+async fn only_who_means_all_of_a_user_ends_it_there() {
+    for (reason, owed) in [
+        (EndReason::Administrator, 1),
+        (EndReason::SignedOut, 1),
+        // A session of theirs goes on.
+        (EndReason::Dismissed, 0),
+        // The provider has said what is over.
+        (EndReason::BackChannel, 0),
+    ] {
+        let (house, _tenant) = managed(settings()).await;
+        end_all(&house, reason).await;
+        assert_eq!(house.store.owed().await, owed, "{reason:?}");
+    }
+}
+
+#[tokio::test]
 async fn where_there_is_no_management_nothing_is_owed() {
     let house = House::new().await;
-    owe(&house.sessions);
-    house.calm().await;
+    owe(&house).await;
     assert_eq!(house.sessions.debts.len(), 0);
     assert_eq!(house.store.owed().await, 0);
 }
