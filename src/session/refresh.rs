@@ -110,6 +110,9 @@ impl Sessions {
             self.note_activity(entry, now);
         }
         if fresh && serves_as_it_is(&state, wish, now) {
+            if activity != Activity::Watches && entry.swap_is_due(now) {
+                self.swap_ahead(entry, &mut state);
+            }
             return Step::Done(Ok(Arc::clone(&current.live)));
         }
         let graced = self.in_grace(&current, &state);
@@ -206,13 +209,16 @@ impl Sessions {
 
     /// Starts a swap in the background, if none is under way and nothing speaks against it.
     pub(super) fn swap_in_background(self: &Arc<Self>, entry: &Arc<Entry>) {
-        let mut state = entry.state();
+        self.swap_ahead(entry, &mut entry.state());
+    }
+
+    fn swap_ahead(self: &Arc<Self>, entry: &Arc<Entry>, state: &mut State) {
         let Some(record) = state.record() else { return };
         let another = state.flight.is_some() || state.elsewhere;
         if another || state.in_doubt() || cannot_renew(record) {
             return;
         }
-        self.launch(entry, &mut state);
+        self.launch(entry, state);
     }
 
     fn launch(self: &Arc<Self>, entry: &Arc<Entry>, state: &mut State) -> Flight {

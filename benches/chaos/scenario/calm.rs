@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use tidegate::clock::Clock;
 use tidegate::demo::idp::Fault;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{crowd, habits, stage};
@@ -87,9 +87,10 @@ async fn at_once(world: &Arc<World>, visitor: &Arc<Visitor>, parallel: usize) ->
 
 /// Tokens that end in one second, and the requests of others meanwhile.
 pub async fn expiry(plan: &Plan) -> Row {
+    let ahead = plan.seconds(20, 6);
     let setup = Setup {
         ttl: Duration::from_mins(15),
-        before: Duration::from_secs(1),
+        before: ahead,
     };
     let stage = stage(plan, "expiry", setup, plan.store).await;
     let world = &stage.world;
@@ -98,7 +99,7 @@ pub async fn expiry(plan: &Plan) -> Row {
     let others = world.sign_in(others).await;
     let each = began.elapsed().as_secs_f64() / f64::from(u32::try_from(others.len()).unwrap());
     let signing_in = Duration::from_secs_f64(each * f64::from(u32::try_from(many).unwrap()) * 1.3);
-    let end = Clock::System.now() + signing_in + plan.seconds(12, 7);
+    let end = Clock::System.now() + signing_in + ahead + plan.seconds(12, 7);
     world.idp.end_access_tokens_at(end);
     let crowd = world.sign_in(many).await;
     world
@@ -111,6 +112,9 @@ pub async fn expiry(plan: &Plan) -> Row {
     let before = sampling.stop().await;
     tokio::time::sleep(end.since(Clock::System.now()) + Duration::from_secs(1)).await;
     let swapped = all_swaps(world);
+    // What the storm brings ends together too.
+    let next_end = Clock::System.now() + plan.seconds(50, 14);
+    world.idp.end_access_tokens_at(next_end);
     let swapping = Instant::now();
     let sampling = Sampler::start(world, &others);
     let asking = crowd
@@ -123,15 +127,23 @@ pub async fn expiry(plan: &Plan) -> Row {
         .await;
     let during = sampling.stop().await;
     let took = swapping.elapsed();
+    let stormed = all_swaps(world) - swapped;
+    world.idp.end_access_tokens_at(Clock::System.now() + setup.ttl);
+    tokio::time::sleep((next_end - ahead).since(Clock::System.now())).await;
+    let sampling = Sampler::start(world, &others);
+    let in_time = visit_over(world, &crowd, ahead * 4 / 5).await;
+    let renewing = sampling.stop().await;
+    let renewed = all_swaps(world) - swapped - stormed;
     let mut row = judge(world, "expiry", stage.began, Allowed::default()).await;
     row.must(served == many, format!("{served} of {many} were served"));
     row.must(
         spare > Duration::from_secs(2),
         "the tokens ended while people were signing in".into(),
     );
+    row.must(stormed >= many, format!("{stormed} swaps"));
     row.must(
-        row.swaps - swapped >= many,
-        format!("{} swaps", row.swaps - swapped),
+        in_time == many,
+        format!("{in_time} of {many} were served ahead of the end"),
     );
     row.notes
         .push(format!("{many} swaps in {:.1} s", took.as_secs_f64()));
@@ -139,7 +151,25 @@ pub async fn expiry(plan: &Plan) -> Row {
         .push(format!("requests of others before: {}", before.say()));
     row.notes
         .push(format!("requests of others meanwhile: {}", during.say()));
+    row.notes.push(format!(
+        "{renewed} swaps ahead of the end, in the background; requests of others meanwhile: {}",
+        renewing.say()
+    ));
     row
+}
+
+/// Everybody asks once, evenly spread: how many are served.
+async fn visit_over(world: &Arc<World>, crowd: &[Arc<Visitor>], time: Duration) -> usize {
+    let began = tokio::time::Instant::now();
+    let step = time / u32::try_from(crowd.len()).unwrap();
+    let mut visits = JoinSet::new();
+    for (visitor, n) in crowd.iter().zip(0..) {
+        tokio::time::sleep_until(began + step * n).await;
+        let (world, visitor) = (Arc::clone(world), Arc::clone(visitor));
+        visits.spawn(async move { visitor.fetch(&world, world.some_door()).await });
+    }
+    let seen = visits.join_all().await;
+    seen.iter().filter(|seen| **seen == Seen::Served).count()
 }
 
 fn all_swaps(world: &World) -> usize {

@@ -63,6 +63,24 @@ async fn a_thousand_requests_over_three_nodes_are_one_swap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_seldom_waits_for_no_swap_either() {
+    let world = World::new();
+    let (id, [a]) = scene(&world).await;
+    world.idp(|idp| idp.holds = true);
+    // Each time it is so long since the last that the store is looked at first.
+    for _ in 0..13 {
+        sleep(20 * SECOND).await;
+        a.open(&id).await.unwrap();
+    }
+    settle().await;
+    assert_eq!(world.heads().len(), 1, "the provider is asked in good time");
+    world.let_go(a.seat, Queue::Idp, false, Outcome::Well);
+    sleep(20 * SECOND).await;
+    assert_eq!(a.open(&id).await.unwrap().generation, 1);
+    holds_every_rule(&world);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_sign_out_is_in_force_on_all_nodes() {
     let world = World::new();
     let (id, [a, b, c]) = scene(&world).await;
