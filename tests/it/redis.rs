@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::Url;
 
 use crate::support::redis::{RedisServer, free_port};
@@ -124,4 +127,54 @@ async fn a_redis_that_is_gone_answers_503_and_nobody_is_signed_out() {
     }
     assert_eq!(served.status, 200, "{}", served.body);
     assert_eq!(scene.idp.journal().logins, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn what_redis_keeps_is_no_token_and_opens_nothing() {
+    let redis = RedisServer::start();
+    let scene = Scene::with(over(&redis)).await;
+    let (alice, bob) = (scene.browser(), scene.browser());
+    alice.login("alice").await;
+    bob.login("bob").await;
+    // No node swaps before its link has settled.
+    tokio::time::sleep(2 * SECOND).await;
+    scene.clock.advance(6 * MINUTE);
+    assert_eq!(alice.fetch("/app").await.status, 200);
+    assert_eq!(bob.fetch("/app").await.status, 200);
+    assert_eq!(scene.idp.journal().refreshes, 2);
+    let cookies = [&alice, &bob].map(|browser| browser.session_cookie().unwrap().value);
+    // What is owed is kept too.
+    scene.idp.faults().set(Fault::Down);
+    let page = alice.get("/oauth2/sign_out").await;
+    alice.press(&page, "Sign out").await;
+
+    let written = redis.written();
+    assert!(written.len() > 5_000, "{} bytes", written.len());
+    let has = |secret: &[u8]| written.windows(secret.len()).any(|bytes| bytes == secret);
+    assert!(
+        has(b"sealed") && has(b"refused"),
+        "this is what was written"
+    );
+    for issued in scene.idp.journal().issued {
+        for part in issued.text.split('.').chain([issued.text.as_str()]) {
+            assert!(!has(part.as_bytes()), "part of a {:?} token", issued.kind);
+        }
+    }
+    for cookie in &cookies {
+        let id = URL_SAFE_NO_PAD.decode(cookie).unwrap();
+        assert!(!has(cookie.as_bytes()) && !has(&id), "a cookie");
+        // What it is kept under is there, and is no cookie.
+        let hash = digest(&SHA256, &id);
+        assert!(has(hash.as_ref()), "this is what was written");
+        let thief = scene.browser();
+        let mut forged = bob.session_cookie().unwrap();
+        forged.value = URL_SAFE_NO_PAD.encode(hash.as_ref());
+        thief.put_cookie(forged);
+        assert_eq!(thief.fetch("/app").await.status, 401);
+    }
+    for name in ["alice", "u-bob", "eyJ"] {
+        assert!(!has(name.as_bytes()), "{name}");
+    }
+    assert_eq!(bob.fetch("/app").await.status, 200);
 }

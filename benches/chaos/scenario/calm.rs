@@ -128,7 +128,9 @@ pub async fn expiry(plan: &Plan) -> Row {
     let during = sampling.stop().await;
     let took = swapping.elapsed();
     let stormed = all_swaps(world) - swapped;
-    world.idp.end_access_tokens_at(Clock::System.now() + setup.ttl);
+    world
+        .idp
+        .end_access_tokens_at(Clock::System.now() + setup.ttl);
     tokio::time::sleep((next_end - ahead).since(Clock::System.now())).await;
     let sampling = Sampler::start(world, &others);
     let in_time = visit_over(world, &crowd, ahead * 4 / 5).await;

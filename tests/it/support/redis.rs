@@ -200,6 +200,13 @@ impl RedisServer {
         assert!(self.launch(), "{}", self.log());
     }
 
+    /// All that it was ever told, as it wrote it down: nothing in there is compressed.
+    pub fn written(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.dir().join("appendonlydir")).unwrap();
+        let files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        files.flatten().collect()
+    }
+
     /// Forgets all it has on disk; to be called between [`Self::kill`] and [`Self::restart`].
     pub fn wipe(&self) {
         let _ = std::fs::remove_dir_all(self.dir().join("appendonlydir"));
