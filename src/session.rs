@@ -316,6 +316,7 @@ pub enum Unbegun {
 
 /// What the provider said of one revocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Revocation {
     /// The provider confirmed it.
     Confirmed,

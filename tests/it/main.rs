@@ -17,6 +17,7 @@ mod support;
 
 mod admin;
 mod application;
+mod auth0;
 mod chromium;
 mod cli;
 mod curl;

@@ -9,6 +9,7 @@
 //! assert_eq!(scene.idp.journal().refreshes, 1);
 //! ```
 
+pub mod auth0;
 pub mod browser;
 pub mod chromium;
 pub mod client;

@@ -1,0 +1,225 @@
+//! The whole story at an Auth0 tenant (a stand-in after its documentation): what it has of its own, its JSON revocation,
+//! and what is done in its dashboard.
+
+use http::Method;
+
+use crate::support::auth0::{API, Auth0, CLIENT_ID, CLIENT_SECRET, M2M_SECRET, user_id};
+use crate::support::gateway::logs;
+use crate::support::{Browser, MINUTE, Page, SECOND, Scene};
+
+async fn sign_out(browser: &Browser) -> Page {
+    let page = browser.get("/oauth2/sign_out").await;
+    browser.press(&page, "Sign out").await
+}
+
+fn asks_who(page: &Page) -> bool {
+    page.body.contains("Log in to the tenant")
+}
+
+/// None of a tenant's tokens in what a browser received, nor in a log.
+fn assert_no_token_leaked(auth0: &Auth0, browser: &Browser) {
+    let (received, logs) = (browser.received(), logs());
+    for issued in auth0.issued() {
+        assert!(!logs.contains(&issued), "a log line has a token");
+        let code = issued.len() == 43 && received.contains(&format!("code={issued}"));
+        let proof = issued.rsplit('.').next().unwrap_or_default();
+        assert!(
+            code || !received.contains(proof),
+            "the browser received a token"
+        );
+    }
+    for secret in [CLIENT_SECRET, M2M_SECRET] {
+        assert!(!logs.contains(secret), "a log line has a secret");
+    }
+}
+
+/// Time passes until something holds: what is owed is tried again and again.
+async fn in_time(scene: &Scene, what: &str, holds: impl Fn() -> bool) {
+    for _ in 0..100 {
+        if holds() {
+            return;
+        }
+        scene.clock.advance(2 * SECOND);
+        tokio::time::sleep(SECOND / 20).await;
+    }
+    panic!("did not come true: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_slides_over_rotating_refresh_tokens_and_signing_out_kills_the_last() {
+    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let browser = scene.browser();
+    let page = browser.login_at("/reports?year=2026", "alice").await;
+    assert_eq!((page.status.as_u16(), page.url.path()), (200, "/reports"));
+    let seen = page.json();
+    assert_eq!(seen["headers"]["x-forwarded-user"][0], user_id("alice"));
+    assert_eq!(seen["headers"]["x-forwarded-email"][0], "alice@example.com");
+    let asked = auth0.asked_at("/authorize").remove(0).target;
+    let audience: String = url::form_urlencoded::byte_serialize(API.as_bytes()).collect();
+    assert!(asked.contains(&format!("audience={audience}")), "{asked}");
+    assert!(asked.contains("offline_access"), "{asked}");
+
+    for swaps in 1..=3 {
+        scene.clock.advance(6 * MINUTE);
+        assert_eq!(browser.get("/reports").await.status, 200);
+        assert_eq!(auth0.asked_at("/oauth/token").len(), 1 + swaps);
+    }
+    let last = auth0.newest_refresh_token();
+
+    let page = sign_out(&browser).await;
+    let revoked = auth0.asked_at("/oauth/revoke");
+    assert_eq!(revoked.len(), 1, "the refresh token alone: {revoked:?}");
+    assert_eq!(revoked[0].media_type, "application/json");
+    assert_eq!(revoked[0].json()["client_id"], CLIENT_ID);
+    assert_eq!(revoked[0].json()["token"], last);
+    assert_eq!(revoked[0].status, 200);
+    let (status, answer) = auth0.refresh(&last).await;
+    assert_eq!((status, &answer["error"]), (403, &"invalid_grant".into()));
+
+    // `/oidc/logout` wants the browser, which came without a hint, so the person is asked.
+    assert!(page.body.contains("Log out?"), "{} {}", page.url, page.body);
+    assert!(!page.url.as_str().contains("id_token_hint"));
+    let page = browser.press(&page, "Log out").await;
+    assert_eq!(page.url.path(), "/oauth2/signed_out");
+    assert!(page.body.contains("confirmed by Auth0"), "{}", page.body);
+    assert!(
+        page.body.contains("Auth0 offers no revocation"),
+        "of access tokens: {}",
+        page.body
+    );
+    assert_eq!(browser.fetch("/reports").await.status, 401);
+    assert!(
+        asks_who(&browser.get("/reports").await),
+        "its session ended too"
+    );
+    assert_no_token_leaked(&auth0, &browser);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_in_the_dashboard_is_a_clean_end_at_the_next_swap() {
+    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let (page, api) = (scene.browser(), scene.browser());
+    page.login("alice").await;
+    api.login("alice").await;
+    auth0.unlink_devices_of("alice");
+    assert_eq!(
+        api.fetch("/api/x").await.status,
+        200,
+        "the access token is good"
+    );
+    scene.clock.advance(6 * MINUTE);
+
+    let answer = api.fetch("/api/x").await;
+    assert_eq!(answer.status, 401, "{}", answer.body);
+    assert_eq!(answer.json()["status"], 401);
+    assert!(answer.header("www-authenticate").starts_with("Bearer"));
+    assert!(api.session_cookie().is_none(), "the cookie is cleared");
+
+    // The browser is still signed in at the tenant, so the person sees nothing of it.
+    let swaps = auth0.asked_at("/oauth/token").len();
+    let shown = page.get("/reports").await;
+    assert_eq!((shown.status.as_u16(), shown.url.path()), (200, "/reports"));
+    assert!(shown.hops.iter().any(|hop| hop.path() == "/authorize"));
+    assert_eq!(auth0.asked_at("/oauth/token").len(), swaps + 2);
+    assert!(
+        auth0.asked_at("/oauth/revoke").is_empty(),
+        "it is dead already"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_signed_out_at_the_tenant_too_is_asked_anew() {
+    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let browser = scene.browser();
+    browser.login("bob").await;
+    auth0.revoke_grants_of("bob");
+    let logout = format!(
+        "{}v2/logout?client_id={CLIENT_ID}&returnTo={}oauth2/signed_out",
+        auth0.issuer(),
+        scene.url()
+    );
+    assert_eq!(browser.glance(&logout).await.status, 302);
+    scene.clock.advance(6 * MINUTE);
+    assert!(asks_who(&browser.get("/reports").await));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_whose_answer_got_lost_is_tried_again_within_the_overlap_and_no_family_dies() {
+    let leeway = 10 * SECOND;
+    let (scene, auth0) = Auth0::scene("reuse_leeway = \"10s\"\n", |options| {
+        options.rotation = Some(leeway);
+    })
+    .await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let first = auth0.newest_refresh_token();
+    // What the gateway would have sent, had its answer got lost.
+    assert_eq!(auth0.refresh(&first).await.0, 200);
+    scene.clock.advance(6 * MINUTE);
+    // Beyond the overlap it counts as stolen, and all of that sign-in is over.
+    assert_eq!(browser.fetch("/api/x").await.status, 401);
+    assert_eq!(auth0.devices_of("alice"), 0);
+
+    // She is still signed in at the tenant.
+    assert_eq!(browser.get("/").await.status, 200);
+    scene.clock.advance(6 * MINUTE);
+    let second = auth0.newest_refresh_token();
+    assert_eq!(auth0.refresh(&second).await.0, 200);
+    assert_eq!(
+        browser.fetch("/api/x").await.status,
+        200,
+        "within it both go on"
+    );
+    assert_eq!(auth0.devices_of("alice"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_publishes_little_is_known_by_its_documentation() {
+    let (scene, auth0) = Auth0::scene("", |options| {
+        options.publishes_oidc_logout = false;
+        options.publishes_revocation = false;
+    })
+    .await;
+    let browser = scene.browser();
+    browser.login("carol").await;
+    let last = auth0.newest_refresh_token();
+    let page = sign_out(&browser).await;
+    assert_eq!(page.url.path(), "/oauth2/signed_out", "{}", page.body);
+    assert!(page.hops.iter().any(|hop| hop.path() == "/v2/logout"));
+    assert_eq!(auth0.refresh(&last).await.0, 403);
+    assert!(asks_who(&browser.get("/").await), "signed out there");
+    assert_no_token_leaked(&auth0, &browser);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_is_down_is_told_when_it_is_back() {
+    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let last = auth0.newest_refresh_token();
+    auth0.go_down();
+    let told = browser
+        .fetch_with(Method::POST, "/oauth2/sign_out", &[])
+        .await
+        .json();
+    assert_eq!(told["refresh_token"], "owed");
+    assert_eq!(told["access_token"], "not_offered");
+    assert_eq!(browser.fetch("/api/x").await.status, 401);
+    auth0.come_up();
+    in_time(&scene, "it is revoked", || auth0.devices_of("alice") == 0).await;
+    assert_eq!(auth0.refresh(&last).await.0, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_audience_nobody_gets_in_with_a_token_that_nobody_can_read() {
+    let (scene, auth0) = Auth0::scene(
+        "authorize_params = { audience = \"https://nobody.example\" }\n",
+        |_| {},
+    )
+    .await;
+    let browser = scene.browser();
+    let page = browser.get("/").await;
+    assert_ne!(page.status, 200, "Service not found");
+    assert!(browser.session_cookie().is_none());
+    assert!(auth0.asked_at("/oauth/token").is_empty());
+}

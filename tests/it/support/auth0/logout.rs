@@ -1,0 +1,87 @@
+//! `/v2/logout` ends the browser's session at once; `/oidc/logout` asks the person unless the hint is of that very session.
+//! Refresh tokens outlive both.
+
+use http::{Response, StatusCode};
+use tidegate::demo::http::{Body, escape};
+use url::Url;
+
+use super::authorize::COOKIE;
+use super::given::Given;
+use super::{Tenant, found, mint, page};
+
+impl Tenant {
+    /// GET `/v2/logout?client_id=&returnTo=`: `returnTo` is compared without its query.
+    pub(super) fn v2_logout(&self, given: &Given) -> Response<Body> {
+        let to = given.find("returnTo").unwrap_or_default();
+        let plain = to.split(['?', '#']).next().unwrap_or_default();
+        let client = given.find("client_id").and_then(|id| self.application(id));
+        if client.is_none_or(|client| !client.logout_urls.iter().any(|url| url == plain)) {
+            let why = "The \"returnTo\" querystring parameter is not a valid URL";
+            return page(StatusCode::BAD_REQUEST, why);
+        }
+        self.end_sso(given);
+        found(to)
+    }
+
+    /// GET or POST `/oidc/logout` (OpenID Connect RP-Initiated Logout).
+    pub(super) fn oidc_logout(&self, given: &Given) -> Response<Body> {
+        let hint = given.find("id_token_hint").map(mint::read);
+        let Some(to) = self.logout_target(given, hint.as_ref().map(Option::as_ref)) else {
+            return page(StatusCode::BAD_REQUEST, "Invalid logout request");
+        };
+        let sid = hint
+            .flatten()
+            .and_then(|claims| Some(claims.get("sid")?.as_str()?.to_owned()));
+        let sso = self.sso(given);
+        if sid.is_some() && sso.map(|sso| sso.sid) == sid {
+            self.end_sso(given);
+            return found(&to);
+        }
+        let html = format!(
+            "<h1>Log out?</h1><form method=\"post\" action=\"/oidc/logout/confirm\">\
+             <input type=\"hidden\" name=\"to\" value=\"{}\"><button>Log out</button></form>",
+            escape(&to)
+        );
+        page(StatusCode::OK, &html)
+    }
+
+    pub(super) fn confirmed_logout(&self, given: &Given) -> Response<Body> {
+        self.end_sso(given);
+        found(given.find("to").unwrap_or_default())
+    }
+
+    /// Where it leads back to, if the application may send people there.
+    fn logout_target(
+        &self,
+        given: &Given,
+        hint: Option<Option<&serde_json::Value>>,
+    ) -> Option<String> {
+        let client = given.find("client_id").map(str::to_owned);
+        let client = match hint {
+            None => client?,
+            // What is no ID token of ours, or of another application, is an error.
+            Some(claims) => {
+                let audience = claims?.get("aud")?.as_str()?.to_owned();
+                client
+                    .filter(|client| *client != audience)
+                    .map_or(Some(audience), |_| None)?
+            }
+        };
+        let to = given.find("post_logout_redirect_uri")?;
+        let application = self.application(&client)?;
+        if !application.logout_urls.iter().any(|url| url == to) {
+            return None;
+        }
+        let mut url = Url::parse(to).ok()?;
+        if let Some(state) = given.find("state") {
+            url.query_pairs_mut().append_pair("state", state);
+        }
+        Some(url.into())
+    }
+
+    fn end_sso(&self, given: &Given) {
+        if let Some(cookie) = given.cookie(COOKIE) {
+            self.books().sso.remove(&cookie);
+        }
+    }
+}
