@@ -420,7 +420,7 @@ impl Provider {
         } else {
             &self.issuer
         };
-        let document = json!({
+        let mut document = json!({
             "issuer": issuer,
             "authorization_endpoint": at("/authorize"),
             "pushed_authorization_request_endpoint": at("/par"),
@@ -447,6 +447,12 @@ impl Provider {
             "backchannel_logout_supported": true,
             "backchannel_logout_session_supported": true,
         });
+        if let (true, Some(document)) = (
+            self.faults.shows(&Fault::NoRevocation),
+            document.as_object_mut(),
+        ) {
+            document.remove("revocation_endpoint");
+        }
         json(StatusCode::OK, &document)
     }
 

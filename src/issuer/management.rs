@@ -193,11 +193,25 @@ impl Desk<'_> {
     async fn ask(&self, method: Method, url: &Url) -> Result<Answer, Error> {
         let token = self.token(None).await?;
         let answer = self.send(method.clone(), url, &token).await?;
-        if answer.status != 401 {
-            return Ok(answer);
+        match answer.status.as_u16() {
+            401 => {
+                let token = self.token(Some(&token)).await?;
+                self.send(method, url, &token).await
+            }
+            403 => {
+                self.forget(&token).await;
+                Ok(answer)
+            }
+            _ => Ok(answer),
         }
-        let token = self.token(Some(&token)).await?;
-        self.send(method, url, &token).await
+    }
+
+    /// A token has the scopes that its client had when it was issued: the next try finds out whether that has been mended.
+    async fn forget(&self, token: &AccessToken) {
+        let mut kept = self.issuer.management.0.lock().await;
+        if kept.as_ref().is_some_and(|kept| kept.token == *token) {
+            *kept = None;
+        }
     }
 
     async fn send(&self, method: Method, url: &Url, token: &AccessToken) -> Result<Answer, Error> {

@@ -2,6 +2,8 @@
 //! and what is done in its dashboard.
 
 use http::Method;
+use tidegate::config::{Config, Overlay};
+use tidegate::issuer::{self, Issuer};
 
 use crate::support::auth0::{API, Auth0, CLIENT_ID, CLIENT_SECRET, M2M_SECRET, user_id};
 use crate::support::gateway::logs;
@@ -222,4 +224,91 @@ async fn without_an_audience_nobody_gets_in_with_a_token_that_nobody_can_read() 
     assert_ne!(page.status, 200, "Service not found");
     assert!(browser.session_cookie().is_none());
     assert!(auth0.asked_at("/oauth/token").is_empty());
+}
+
+/// What `management` says, with this way of ending a user.
+fn management(end_user: &str) -> String {
+    format!(
+        "management = {{ client_id = \"m2m\", client_secret = \"{M2M_SECRET}\", end_user = \"{end_user}\" }}\n"
+    )
+}
+
+/// The provider as the gateway of a scene has it.
+fn as_configured(scene: &Scene) -> Issuer {
+    let path = std::path::Path::new("gateway.toml");
+    let checked = Config::parse(scene.toml(), path, &Overlay::default()).unwrap();
+    let settings = checked.config.idps[0].issuer.clone();
+    let tls = tidegate::tls::client_config(None).unwrap();
+    Issuer::new(settings, tls, scene.clock.clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_user_has_is_ended_by_their_grants_or_by_their_devices() {
+    for (end_user, grants) in [("grants", 0), ("device_credentials", 1)] {
+        let (scene, auth0) = Auth0::scene(&management(end_user), |_| {}).await;
+        let (phone, desk, other) = (scene.browser(), scene.browser(), scene.browser());
+        phone.login("alice").await;
+        desk.login("alice").await;
+        other.login("bob").await;
+        assert_eq!(
+            (auth0.grants_of("alice"), auth0.devices_of("alice")),
+            (1, 2)
+        );
+
+        let issuer = as_configured(&scene);
+        for _twice in 0..2 {
+            issuer.end_user(&user_id("alice")).await.unwrap();
+            let left = (auth0.grants_of("alice"), auth0.devices_of("alice"));
+            assert_eq!(left, (grants, 0), "{end_user}");
+        }
+        assert_eq!((auth0.grants_of("bob"), auth0.devices_of("bob")), (1, 1));
+        scene.clock.advance(6 * MINUTE);
+        assert_eq!(phone.fetch("/api/x").await.status, 401);
+        assert_eq!(desk.fetch("/api/x").await.status, 401);
+        assert_eq!(other.fetch("/api/x").await.status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_may_not_use_the_management_api_is_told_apart_from_an_outage() {
+    let (scene, auth0) = Auth0::scene(&management("grants"), |_| {}).await;
+    scene.browser().login("alice").await;
+    let issuer = as_configured(&scene);
+    let ended = async || issuer.end_user(&user_id("alice")).await;
+
+    auth0.set(|options| options.applications[1].api_scopes = vec!["read:grants".to_owned()]);
+    let missing = ended().await.unwrap_err();
+    assert!(
+        matches!(missing, issuer::Error::Client { .. }),
+        "{missing:?}"
+    );
+    assert!(missing.to_string().contains("delete:grants"), "{missing}");
+    auth0.forget_api_tokens();
+    auth0.api_goes_down();
+    let down = ended().await.unwrap_err();
+    assert!(
+        matches!(down, issuer::Error::Unavailable { .. }),
+        "{down:?}"
+    );
+    let now = tidegate::clock::Clock::System.now().as_secs();
+    auth0.api_is_busy_until(now + 30);
+    let busy = ended().await.unwrap_err();
+    let issuer::Error::Unavailable { retry_after, .. } = busy else {
+        panic!("{busy:?}");
+    };
+    assert!(
+        (20..=30).contains(&retry_after.unwrap().as_secs()),
+        "{retry_after:?}"
+    );
+    assert_eq!(auth0.grants_of("alice"), 1);
+
+    auth0.api_works();
+    assert!(ended().await.is_err());
+    auth0.set(|options| {
+        options.applications[1]
+            .api_scopes
+            .push("delete:grants".to_owned());
+    });
+    ended().await.unwrap();
+    assert_eq!(auth0.grants_of("alice"), 0, "at once, once it is mended");
 }

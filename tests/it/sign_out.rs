@@ -157,6 +157,34 @@ async fn a_revocation_that_is_not_confirmed_is_said_to_be_owed_and_paid_later() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_offers_no_revocation_is_said_not_to() {
+    let mut scene = Scene::without_gateway(|_| {}).await;
+    scene.idp.faults().set(Fault::NoRevocation);
+    scene.start_gateway();
+    let (person, script) = (scene.browser(), scene.browser());
+    person.login("alice").await;
+    script.login("bob").await;
+    let page = sign_out(&person).await;
+    let said = page
+        .body
+        .matches("Development offers no revocation")
+        .count();
+    assert_eq!(said, 2, "of either token: {}", page.body);
+    assert!(!page.body.contains("confirmed by"), "{}", page.body);
+    assert_eq!(person.fetch("/app").await.status, 401, "it ended here");
+
+    let told = script
+        .fetch_with(Method::POST, "/oauth2/sign_out", &[])
+        .await
+        .json();
+    assert_eq!(told["signed_out"], true);
+    assert_eq!(told["refresh_token"], "not_offered");
+    assert_eq!(told["access_token"], "not_offered");
+    assert_eq!(script.fetch("/app").await.status, 401);
+    assert_eq!(scene.idp.journal().requests_to("/revoke"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_does_not_say_whether_is_not_said_to_have() {
     let scene = Scene::start().await;
     let browser = scene.browser();

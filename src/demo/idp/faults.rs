@@ -46,6 +46,8 @@ pub enum Fault {
     NoExpiresIn,
     /// Authorization responses carry another `iss` (RFC 9207).
     WrongResponseIssuer,
+    /// Discovery names no revocation endpoint.
+    NoRevocation,
     /// Revocation answers 503.
     RevocationDown,
     /// Revoking a refresh token that was spent already does nothing, as at providers that forget them.

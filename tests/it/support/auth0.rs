@@ -357,7 +357,7 @@ impl Tenant {
             (&Method::GET, "/authorize") => self.authorize(given),
             (&Method::GET, "/u/login") => self.login_page(given),
             (&Method::POST, "/u/login") => self.log_in(given),
-            (&Method::POST, "/oauth/token") => self.token(given, given.basic()),
+            (&Method::POST, "/oauth/token") => self.token(given, given.basic().as_ref()),
             (&Method::POST, "/oauth/revoke") => self.revoke(given),
             (&Method::GET, "/userinfo") => self.userinfo(given),
             (&Method::GET, "/v2/logout") => self.v2_logout(given),

@@ -2,6 +2,7 @@
 //! Refresh tokens outlive both.
 
 use http::{Response, StatusCode};
+use serde_json::Value;
 use tidegate::demo::http::{Body, escape};
 use url::Url;
 
@@ -23,15 +24,15 @@ impl Tenant {
         found(to)
     }
 
-    /// GET or POST `/oidc/logout` (OpenID Connect RP-Initiated Logout).
+    /// GET or POST `/oidc/logout` (OpenID Connect RP-Initiated Logout). A hint that is no ID token of ours is an error.
     pub(super) fn oidc_logout(&self, given: &Given) -> Response<Body> {
-        let hint = given.find("id_token_hint").map(mint::read);
-        let Some(to) = self.logout_target(given, hint.as_ref().map(Option::as_ref)) else {
+        let shown = given.find("id_token_hint");
+        let hint = shown.and_then(mint::read);
+        let to = self.logout_target(given, hint.as_ref());
+        let Some(to) = to.filter(|_| shown.is_some() == hint.is_some()) else {
             return page(StatusCode::BAD_REQUEST, "Invalid logout request");
         };
-        let sid = hint
-            .flatten()
-            .and_then(|claims| Some(claims.get("sid")?.as_str()?.to_owned()));
+        let sid = hint.and_then(|claims| Some(claims.get("sid")?.as_str()?.to_owned()));
         let sso = self.sso(given);
         if sid.is_some() && sso.map(|sso| sso.sid) == sid {
             self.end_sso(given);
@@ -50,25 +51,20 @@ impl Tenant {
         found(given.find("to").unwrap_or_default())
     }
 
-    /// Where it leads back to, if the application may send people there.
-    fn logout_target(
-        &self,
-        given: &Given,
-        hint: Option<Option<&serde_json::Value>>,
-    ) -> Option<String> {
-        let client = given.find("client_id").map(str::to_owned);
+    /// Where it leads back to, if the application may send people there. The hint's application is the one that asks.
+    fn logout_target(&self, given: &Given, hint: Option<&Value>) -> Option<String> {
+        let client = given.find("client_id");
         let client = match hint {
             None => client?,
-            // What is no ID token of ours, or of another application, is an error.
             Some(claims) => {
-                let audience = claims?.get("aud")?.as_str()?.to_owned();
+                let audience = claims.get("aud")?.as_str()?;
                 client
-                    .filter(|client| *client != audience)
-                    .map_or(Some(audience), |_| None)?
+                    .is_none_or(|client| client == audience)
+                    .then_some(audience)?
             }
         };
         let to = given.find("post_logout_redirect_uri")?;
-        let application = self.application(&client)?;
+        let application = self.application(client)?;
         if !application.logout_urls.iter().any(|url| url == to) {
             return None;
         }

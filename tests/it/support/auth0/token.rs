@@ -33,7 +33,7 @@ fn refuse<T>(status: u16, error: &str, why: &str) -> Result<T, Refused> {
 
 impl Tenant {
     /// POST `/oauth/token`, as a form or as JSON.
-    pub(super) fn token(&self, given: &Given, basic: Option<(String, String)>) -> Response<Body> {
+    pub(super) fn token(&self, given: &Given, basic: Option<&(String, String)>) -> Response<Body> {
         let answer = self.application_of(given, basic).and_then(|application| {
             match given.find("grant_type") {
                 Some("authorization_code") => self.redeem(given, &application),
@@ -60,7 +60,7 @@ impl Tenant {
     fn application_of(
         &self,
         given: &Given,
-        basic: Option<(String, String)>,
+        basic: Option<&(String, String)>,
     ) -> Result<Application, Refused> {
         let client = given.find("client_id").and_then(|id| self.application(id));
         let secret = given.find("client_secret");
