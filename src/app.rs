@@ -26,7 +26,7 @@ use crate::pages::Pages;
 use crate::refusal::{Refusals, Site};
 use crate::route::Table;
 use crate::session::{Sessions, StoreError, Tools};
-use crate::telemetry::{AccessLog, Metrics};
+use crate::telemetry::{AccessLog, Audit, AuditSettings, Metrics};
 use crate::tls;
 use crate::verify::Verifier;
 
@@ -63,6 +63,15 @@ pub enum Error {
     /// TLS can't be set up, or the certificate for localhost can't be made or kept.
     #[error(transparent)]
     Tls(#[from] tls::Error),
+    /// The audit log can't be written.
+    #[error("can't write the audit log {path}")]
+    AuditLog {
+        /// Which file, or `-`.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The session store can't be opened.
     #[error("can't open the session store")]
     Store(#[from] StoreError),
@@ -126,6 +135,7 @@ pub struct Running {
     workers: Vec<oneshot::Receiver<bool>>,
     sessions: Arc<Sessions>,
     admin: Option<admin::Listening>,
+    audit: Audit,
     grace: Duration,
     background: Background,
 }
@@ -190,6 +200,7 @@ pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
         workers,
         sessions: parts.sessions,
         admin,
+        audit: parts.audit,
         grace: config.shutdown_grace,
         background,
     })
@@ -225,6 +236,7 @@ impl Running {
         if let Some(admin) = self.admin {
             admin.stop().await;
         }
+        self.audit.flush();
         if clean {
             Ok(())
         } else {
@@ -279,6 +291,7 @@ struct Parts {
     shared: Arc<Shared>,
     verifier: Arc<Verifier>,
     sessions: Arc<Sessions>,
+    audit: Audit,
     forward: Arc<crate::forward::Settings>,
     upstreams: HashMap<Arc<str>, Arc<Upstream>>,
 }
@@ -307,6 +320,7 @@ impl Parts {
             background.clone(),
             metrics,
         ));
+        let audit = audit_log(config)?;
         let tools = Tools {
             keys: keys.clone(),
             idps: issuers.clone(),
@@ -314,6 +328,7 @@ impl Parts {
             clock: clock.clone(),
             background: background.clone(),
             metrics: Arc::clone(metrics),
+            audit: audit.clone(),
         };
         let sessions = Sessions::open_store(&config.store, config.session.clone(), tools)?;
         let pages = Arc::new(Pages::new(config.pages.clone()));
@@ -328,7 +343,9 @@ impl Parts {
             clock,
             spent: endpoint::Spent::default(),
             metrics: Arc::clone(metrics),
+            audit: audit.clone(),
         };
+        let access_log = AccessLog::open(&config.telemetry).map_err(Error::Start)?;
         let shared = Shared {
             routes: Table::new(&config.prefix, config.routes.clone())
                 .map_err(|(index, why)| Error::Route { index, why })?,
@@ -341,17 +358,29 @@ impl Parts {
                 site,
                 cookie: config.cookie.clone(),
             },
-            access_log: AccessLog::open(&config.telemetry).map_err(Error::Start)?,
+            access_log: access_log.with_audit(audit.clone()),
             background,
         };
         Ok(Self {
             shared: Arc::new(shared),
             verifier,
             sessions,
+            audit,
             forward: Arc::new(config.forward.clone()),
             upstreams: upstreams(config, &platform)?,
         })
     }
+}
+
+fn audit_log(config: &Config) -> Result<Audit, Error> {
+    let settings = config.telemetry.audit_log.as_ref();
+    Audit::open(settings).map_err(|source| Error::AuditLog {
+        path: match settings {
+            Some(AuditSettings::File(path)) => path.display().to_string(),
+            Some(AuditSettings::Stdout) | None => "-".to_owned(),
+        },
+        source,
+    })
 }
 
 fn site(config: &Config) -> Arc<Site> {

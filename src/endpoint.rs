@@ -16,7 +16,7 @@ use crate::refusal::{Refusal, Site};
 use crate::seal::Keyring;
 use crate::session::Sessions;
 use crate::target::Target;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Audit, Metrics};
 use crate::verify::Verifier;
 
 mod answer;
@@ -76,6 +76,8 @@ pub struct Endpoints {
     pub spent: Spent,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where decisions are noted.
+    pub audit: Audit,
 }
 
 impl Endpoints {

@@ -82,6 +82,9 @@ impl Gateway {
             Err(refusal) => {
                 if let Some(access) = &mut access {
                     access.refused(refusal.to_string());
+                    if let Some(reason) = refusal.denial() {
+                        access.denied(reason, refusal.status());
+                    }
                 }
                 self.shared.refusals.answer(&refusal, &asker)
             }

@@ -92,6 +92,38 @@ impl Refusal {
     pub fn status(&self) -> StatusCode {
         table::row(self).status
     }
+
+    /// For the audit log: its code, where somebody was refused by a rule, or for what they showed. Not where nothing was
+    /// shown, nor where a session is over, whose end has been noted.
+    pub fn denial(&self) -> Option<&'static str> {
+        let denies = match self {
+            Self::Verify(error) | Self::SessionToken(error) => match error {
+                verify::Error::Invalid(_) | verify::Error::Revoked => true,
+                verify::Error::RevocationsUnknown | verify::Error::KeysUnavailable(_) => false,
+            },
+            Self::Authorize(error) => match error {
+                authorize::Error::NoCredential(_) => false,
+                authorize::Error::InsufficientScope { .. }
+                | authorize::Error::Forbidden
+                | authorize::Error::Csrf
+                | authorize::Error::CrossOrigin => true,
+            },
+            Self::CrossSite | Self::NoCsrfHeader => true,
+            Self::Target(_)
+            | Self::Route(_)
+            | Self::Credential(_)
+            | Self::Session(_)
+            | Self::Forward(_)
+            | Self::Provider(_)
+            | Self::NoEndpoint
+            | Self::NoSuchProvider
+            | Self::Method { .. }
+            | Self::Malformed(_)
+            | Self::TooLarge
+            | Self::Internal => false,
+        };
+        denies.then(|| table::row(self).code)
+    }
 }
 
 impl Refusals {

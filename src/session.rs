@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::{Clock, Timestamp};
 use crate::issuer::Issuer;
 use crate::seal::Keyring;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Audit, Metrics};
 use crate::token::{AccessToken, Grant, IdToken, SessionCookie, SessionHash};
 use crate::verify::{Held, IdClaims, Rendered, Verifier};
 
@@ -356,6 +356,8 @@ pub struct Tools {
     pub background: Handle,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Where decisions are noted.
+    pub audit: Audit,
 }
 
 /// All sessions.
@@ -378,6 +380,7 @@ pub struct Sessions {
     owner: u64,
     background: Handle,
     metrics: Arc<Metrics>,
+    audit: Audit,
     /// What must be done before the process may end.
     work: TaskTracker,
     stopping: CancellationToken,
@@ -443,6 +446,7 @@ impl Sessions {
             owner: random_owner(),
             background: tools.background,
             metrics: tools.metrics,
+            audit: tools.audit,
             work: TaskTracker::new(),
             stopping: CancellationToken::new(),
         })

@@ -1,6 +1,7 @@
-//! Logs: what goes where, in which form, and the one line a request leaves. And what is counted.
+//! Logs: what goes where, in which form, the one line a request leaves, and the one a decision leaves. And what is counted.
 
 mod access;
+pub mod audit;
 mod json;
 mod line;
 pub mod metrics;
@@ -9,10 +10,12 @@ mod request_id;
 mod writer;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
 pub use access::{Access, AccessLog};
+pub use audit::Audit;
 pub use metrics::Metrics;
 pub use observed::Observed;
 pub use request_id::RequestId;
@@ -26,6 +29,8 @@ pub struct Settings {
     pub level: String,
     /// The line that each request leaves; none means that it leaves none.
     pub access_log: Option<AccessSettings>,
+    /// Where the audit log goes, if there is one.
+    pub audit_log: Option<AuditSettings>,
     /// Whether log lines for people are coloured.
     pub color: Color,
 }
@@ -37,6 +42,15 @@ pub struct AccessSettings {
     pub format: Format,
     /// Paths that leave no line, compared exactly.
     pub exclude: Vec<Box<str>>,
+}
+
+/// What `[telemetry].audit_log` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditSettings {
+    /// Standard output.
+    Stdout,
+    /// A file, made with mode 0600 and appended to.
+    File(PathBuf),
 }
 
 /// The form of log lines.

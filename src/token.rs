@@ -171,6 +171,20 @@ impl SessionHash {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
+
+    /// The session's name in the log: enough to find its lines, and no way to its cookie.
+    pub fn name(&self) -> impl fmt::Display {
+        SessionName(*self)
+    }
+}
+
+struct SessionName(SessionHash);
+
+impl fmt::Display for SessionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut bytes = self.0.0.iter().take(6);
+        bytes.try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,7 @@ impl Exit {
             app::Error::Files(files) if files.are_permissions() => Self::Permission,
             app::Error::Bind { .. }
             | app::Error::BindAdmin { .. }
+            | app::Error::AuditLog { .. }
             | app::Error::Store(_)
             | app::Error::Start(_) => Self::Failure,
             app::Error::Files(_)

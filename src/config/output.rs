@@ -3,7 +3,7 @@
 use super::reader::{Field, Section, not_yet, suggestion};
 use super::value::{possibly_empty_list, text, word};
 use crate::pages;
-use crate::telemetry::{AccessSettings, Color, Format, Settings, check_level};
+use crate::telemetry::{AccessSettings, AuditSettings, Color, Format, Settings, check_level};
 
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
@@ -14,12 +14,14 @@ pub(super) fn telemetry(mut section: Section<'_>, default_format: Format) -> Set
     let format = section.or("log_format", default_format, word(FORMATS, &["logfmt"]));
     let level = section.or("log_level", "info".to_owned(), level);
     let access_log = access_log(section.section("access_log"), format);
-    section.later(&["audit_log", "otlp"]);
+    let audit_log = audit_log(section.section("audit_log"));
+    section.later(&["otlp"]);
     section.finish();
     Settings {
         format,
         level,
         access_log,
+        audit_log,
         color: Color::Auto,
     }
 }
@@ -68,6 +70,19 @@ fn access_log(mut section: Section<'_>, default_format: Format) -> Option<Access
     );
     section.finish();
     written.then_some(AccessSettings { format, exclude })
+}
+
+/// Standard output, a file, or nowhere.
+fn audit_log(mut section: Section<'_>) -> Option<AuditSettings> {
+    let to = section.or("path", None, |field| {
+        Some(match text(field)?.as_str() {
+            "-" => Some(AuditSettings::Stdout),
+            "off" => None,
+            path => Some(AuditSettings::File(field.resolve(path))),
+        })
+    });
+    section.finish();
+    to
 }
 
 /// Standard output, or nowhere.

@@ -315,7 +315,6 @@ fn the_contracts_whole_configuration_is_refused_for_what_is_not_there_yet_and_no
             "pages.logo",
             "pages.templates",
             "pages.languages",
-            "telemetry.audit_log",
             "telemetry.otlp",
         ]
         .map(|what| format!("`{what}` is not supported by this version yet"))

@@ -12,6 +12,7 @@ use crate::inbound::Inbound;
 use crate::peer::Peer;
 use crate::refusal::{Refusal, Site, understands_pages};
 use crate::target::Target;
+use crate::telemetry::audit::Caller;
 
 /// The largest form that is read.
 const LARGEST: usize = 64 * 1024;
@@ -96,6 +97,15 @@ impl Ask {
     /// `X-CSRF: 1` can't be sent from another site without our leave, which is never given (CORS preflight).
     pub(super) fn has_csrf_header(&self) -> bool {
         self.headers.get("x-csrf").is_some_and(|value| value == "1")
+    }
+
+    /// For the audit log.
+    pub(super) fn caller(&self) -> Caller<'_> {
+        let agent = self.headers.get(USER_AGENT);
+        Caller {
+            address: self.address,
+            user_agent: agent.and_then(|a| a.to_str().ok()).unwrap_or_default(),
+        }
     }
 
     pub(super) fn user_agent(&self) -> String {

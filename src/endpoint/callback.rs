@@ -16,6 +16,7 @@ use crate::credential::cookie;
 use crate::issuer::{self, Issuer, Salvage};
 use crate::refusal::Refusal;
 use crate::session::{self, Login, Unbegun};
+use crate::telemetry::audit::Event;
 use crate::telemetry::metrics::LoginOutcome;
 use crate::token::{Grant, SessionCookie};
 use crate::verify::{self, Expected, Held, IdClaims};
@@ -64,8 +65,21 @@ impl Endpoints {
         let response = self.finish(ask, &id, &flow, &rd).await;
         if let Some(outcome) = outcome(&response) {
             self.metrics.login(&flow.idp, outcome);
+            self.note_refused(ask, &flow.idp, outcome);
         }
         Ok(with_cookies(response?, [cookie::clear(&id.cookie(name))]))
+    }
+
+    fn note_refused(&self, ask: &Ask, idp: &str, outcome: LoginOutcome) {
+        // A session that begins is noted by whoever knows it.
+        let begun = [LoginOutcome::SignedIn, LoginOutcome::AlreadySignedIn];
+        if !begun.contains(&outcome) {
+            self.audit.note(&Event::SignInRefused {
+                idp,
+                why: outcome.word(),
+                caller: ask.caller(),
+            });
+        }
     }
 
     /// A provider that answers by form has the browser POST from its own site, without our cookies (`SameSite=Lax`): the
@@ -301,6 +315,12 @@ impl Endpoints {
             }
         };
         tracing::info!(idp = %name, %subject, "signed in");
+        self.audit.note(&Event::SignIn {
+            idp: name,
+            user: &subject,
+            session: self.sessions.hash(&begun).as_ref(),
+            caller: ask.caller(),
+        });
         let session = cookie::set(&self.settings.cookie, &begun.encode());
         let response = with_cookies(see_other(&rd.location()), [session]);
         Ok(ended_as(LoginOutcome::SignedIn, response))

@@ -18,6 +18,7 @@ use crate::issuer::{self, EndSession, Issuer};
 use crate::refusal::Refusal;
 use crate::seal::Purpose;
 use crate::session::{self, EndReason, Ended};
+use crate::telemetry::audit::Event;
 use crate::token::SessionCookie;
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
@@ -77,6 +78,11 @@ impl Endpoints {
             }
         };
         tracing::info!(idp = %ended.idp, refresh_token = ?ended.refresh_token, "signed out");
+        self.audit.note(&Event::SignOut {
+            idp: &ended.idp,
+            session: self.sessions.hash(&id).as_ref(),
+            caller: ask.caller(),
+        });
         let response = self.sign_out_there(ask, &ended).await?;
         let mut response = with_cookies(response, [cookie::clear(&self.settings.cookie)]);
         // Pages that the session showed; their storage is the applications' own.

@@ -11,6 +11,7 @@ use super::record::{Kept, Record};
 use super::revoke::Owed;
 use super::store::{Change, Row, Written};
 use super::{EndReason, Ended, Error, Live, Revocation, Sessions, StoreError};
+use crate::telemetry::audit::{EndedBy, Event};
 use crate::token::IdToken;
 use crate::verify::Refusal;
 
@@ -53,6 +54,13 @@ impl Sessions {
         state.kept = Kept::Over(tombstone);
         entry.close();
         self.metrics.sessions_ended.count(reason.ending());
+        self.audit.note(&Event::SessionEnded {
+            idp: &burial.idp,
+            user: &entry.current().live.subject,
+            session: &entry.hash,
+            reason: reason.ending().word(),
+            by: reason.by(),
+        });
         tracing::debug!(session = %entry.name(), ?reason, "ended");
         Some(burial)
     }
@@ -274,6 +282,22 @@ impl EndReason {
             | Self::BadAnswer
             | Self::Expired
             | Self::Forgotten => false,
+        }
+    }
+
+    /// Whose doing it is.
+    fn by(self) -> EndedBy {
+        match self {
+            Self::SignedOut | Self::Replaced | Self::Dismissed => EndedBy::User,
+            Self::Administrator => EndedBy::Administrator,
+            Self::BackChannel | Self::FrontChannel | Self::Refused => EndedBy::Provider,
+            Self::Displaced
+            | Self::Idle
+            | Self::Absolute
+            | Self::LostInFlight
+            | Self::BadAnswer
+            | Self::Expired
+            | Self::Forgotten => EndedBy::Gateway,
         }
     }
 

@@ -171,8 +171,8 @@ impl Entry {
     }
 
     /// What the log calls it.
-    pub(super) fn name(&self) -> Name<'_> {
-        Name(&self.hash)
+    pub(super) fn name(&self) -> impl fmt::Display {
+        self.hash.name()
     }
 
     /// The lock. It is held for moments only, and never across an await.
@@ -412,16 +412,6 @@ impl State {
         self.elsewhere = false;
         self.failures = 0;
         self.not_before = Timestamp::default();
-    }
-}
-
-/// A session's name in the log: enough of its hash to find its lines, and no way to its cookie.
-pub(super) struct Name<'a>(pub(super) &'a SessionHash);
-
-impl fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = self.0.as_bytes().iter().take(6);
-        bytes.try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::entry::{Entry, Name};
+use super::entry::Entry;
 use super::record::{Kept, Record};
 use super::store::{Change, Found, Row, Written};
 use super::{Error, Sessions, StoreError};
@@ -63,7 +63,7 @@ impl Sessions {
     pub(super) fn unseal(&self, hash: &SessionHash, row: &Row) -> Option<Kept> {
         let kept = Kept::open(row, hash, &self.keys);
         if kept.is_none() {
-            tracing::warn!(session = %Name(hash), "a session in the store does not open: sealed with a key that is gone, or tampered with");
+            tracing::warn!(session = %hash.name(), "a session in the store does not open: sealed with a key that is gone, or tampered with");
         }
         kept
     }

@@ -15,6 +15,7 @@ use super::{Revocation, Sessions, Settings, StoreError, pace};
 use crate::clock::Timestamp;
 use crate::issuer::{self, Revocable, Salvage};
 use crate::seal::{Keyring, Purpose};
+use crate::telemetry::audit::Event;
 use crate::telemetry::metrics::{RevocationOutcome, RevocationSource, RevocationTarget};
 use crate::token::{AccessToken, Grant, RefreshToken};
 
@@ -449,9 +450,7 @@ impl Sessions {
         let permit = provider.revocations.acquire().await;
         let answer = owed.pay_to(&*provider.endpoint).await;
         drop(permit);
-        self.metrics
-            .revocations
-            .count(owed.counted(outcome(&answer)));
+        self.tell(&owed, outcome(&answer));
         match answer {
             Ok(()) => {
                 tracing::debug!(idp = %owed.idp, kind = ?owed.target(), "revoked");
@@ -470,6 +469,26 @@ impl Sessions {
         }
     }
 
+    /// Counts what came of a try, and notes it; of failures the first.
+    fn tell(&self, owed: &Owed, outcome: RevocationOutcome) {
+        self.metrics.revocations.count(owed.counted(outcome));
+        let (failed, tried) = match outcome {
+            RevocationOutcome::Failed => (true, 1),
+            RevocationOutcome::Confirmed | RevocationOutcome::NotOffered => (false, 1),
+            RevocationOutcome::Dropped => (false, 0),
+        };
+        if failed && owed.tries > 0 {
+            return;
+        }
+        self.audit.note(&Event::Revocation {
+            idp: &owed.idp,
+            target: owed.target(),
+            source: owed.source,
+            outcome,
+            tries: owed.tries.saturating_add(tried),
+        });
+    }
+
     async fn put_off(&self, id: DebtId, asked: Option<Duration>) {
         let next = self.debts.put_off(id, self.clock.now(), asked);
         // If that fails, another process may try too, which does no harm.
@@ -477,8 +496,7 @@ impl Sessions {
     }
 
     async fn give_up(&self, owed: &Owed) {
-        let dropped = owed.counted(RevocationOutcome::Dropped);
-        self.metrics.revocations.count(dropped);
+        self.tell(owed, RevocationOutcome::Dropped);
         tracing::warn!(idp = %owed.idp, kind = ?owed.target(), tries = owed.tries,
             owed_for = ?self.clock.now().since(owed.since),
             "a revocation is dropped: it has expired, or was retried for long enough");

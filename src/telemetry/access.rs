@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 
-use super::line::{digits, escape, escape_bytes, number, plain};
-use super::writer::Writer;
+use super::audit::{Audit, Caller, Event, Refused};
+use super::line::{
+    bytes, cut, digits, escape, escape_bytes, name, number, plain, text, write_time,
+};
+use super::writer::{Care, Writer};
 use super::{AccessSettings, Format, RequestId, Settings};
 use crate::clock::{Clock, Timestamp};
 use crate::peer::Peer;
@@ -21,9 +24,23 @@ const MAX_USER_AGENT: usize = 256;
 /// How much of a path is kept.
 const MAX_PATH: usize = 2048;
 
+/// How long a line may wait for others.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Lines are lost rather than kept for an output that does not take them.
+const CARE: Care = Care {
+    what: "access log",
+    gather: GATHER,
+    retry: None,
+    gap: None,
+};
+
 /// Where access lines go. Cheap to clone; when the last clone is gone, all lines are written.
 #[derive(Clone, Debug)]
-pub struct AccessLog(Option<Arc<Open>>);
+pub struct AccessLog {
+    lines: Option<Arc<Open>>,
+    audit: Audit,
+}
 
 #[derive(Debug)]
 struct Open {
@@ -45,7 +62,16 @@ impl AccessLog {
 
     /// No lines.
     pub const fn off() -> Self {
-        Self(None)
+        Self {
+            lines: None,
+            audit: Audit::off(),
+        }
+    }
+
+    /// Refusals are noted in `audit` too.
+    #[must_use]
+    pub fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
     }
 
     /// To `out`.
@@ -53,15 +79,24 @@ impl AccessLog {
     /// # Errors
     /// When the thread that writes can't be started.
     pub fn to(out: Box<dyn Write + Send>, settings: AccessSettings) -> io::Result<Self> {
-        let writer = Writer::start(out)?;
-        Ok(Self(Some(Arc::new(Open { settings, writer }))))
+        let writer = Writer::start(CARE, out)?;
+        Ok(Self {
+            lines: Some(Arc::new(Open { settings, writer })),
+            audit: Audit::off(),
+        })
     }
 
     /// Writes what waits, now.
     pub fn flush(&self) {
-        if let Some(open) = &self.0 {
+        if let Some(open) = &self.lines {
             open.writer.flush();
         }
+    }
+}
+
+impl Open {
+    fn takes(&self, path: &str) -> bool {
+        !self.settings.exclude.iter().any(|other| **other == *path)
     }
 }
 
@@ -69,7 +104,9 @@ impl AccessLog {
 /// query or a password.
 #[derive(Debug)]
 pub struct Access {
-    log: Arc<Open>,
+    /// `None` where only a refusal leaves a line, in the audit log.
+    log: Option<Arc<Open>>,
+    audit: Audit,
     at: Timestamp,
     begun: Instant,
     id: RequestId,
@@ -102,17 +139,13 @@ pub(super) enum Ending {
 impl Access {
     /// A request has come. `None` where it leaves no line.
     pub fn begin(log: &AccessLog, head: &Parts, peer: &Peer, id: &RequestId) -> Option<Box<Self>> {
-        let log = log.0.as_ref()?;
-        if log
-            .settings
-            .exclude
-            .iter()
-            .any(|path| **path == *head.uri.path())
-        {
+        let lines = log.lines.as_ref().filter(|log| log.takes(head.uri.path()));
+        if lines.is_none() && !log.audit.is_on() {
             return None;
         }
         Some(Box::new(Self {
-            log: Arc::clone(log),
+            log: lines.cloned(),
+            audit: log.audit.clone(),
             at: Clock::System.now(),
             begun: Instant::now(),
             id: id.clone(),
@@ -152,6 +185,28 @@ impl Access {
         self.refused = Some(reason);
     }
 
+    /// It was refused by a decision, which is noted in the audit log.
+    pub fn denied(&self, reason: &str, status: StatusCode) {
+        if !self.audit.is_on() {
+            return;
+        }
+        let agent = self.user_agent.as_ref().map(HeaderValue::as_bytes);
+        let agent = String::from_utf8_lossy(agent.unwrap_or_default());
+        self.audit.note(&Event::Refused(Refused {
+            reason,
+            status: status.as_u16(),
+            route: self.route.as_deref(),
+            user: self.subject.as_deref(),
+            method: self.method.as_str(),
+            path: self.uri.path(),
+            request_id: self.id.as_str(),
+            caller: Caller {
+                address: self.client,
+                user_agent: &agent,
+            },
+        }));
+    }
+
     pub(super) fn method(&self) -> &Method {
         &self.method
     }
@@ -182,8 +237,8 @@ impl Access {
         }
     }
 
-    fn write(&self, line: &mut Vec<u8>) {
-        match self.log.settings.format {
+    fn write(&self, format: Format, line: &mut Vec<u8>) {
+        match format {
             Format::Json => self.write_json(line),
             Format::Pretty => self.write_pretty(line),
         }
@@ -288,40 +343,17 @@ impl Drop for Access {
         thread_local! {
             static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
+        let Some(log) = &self.log else { return };
         // While a thread ends its locals may be gone already: that request's line is lost with it.
         let _ = LINE.try_with(|line| {
             let Ok(mut line) = line.try_borrow_mut() else {
                 return;
             };
             line.clear();
-            self.write(&mut line);
-            self.log.writer.push(&line);
+            self.write(log.settings.format, &mut line);
+            log.writer.push(&line);
         });
     }
-}
-
-fn name(line: &mut Vec<u8>, name: &str) {
-    line.extend_from_slice(b",\"");
-    line.extend_from_slice(name.as_bytes());
-    line.extend_from_slice(b"\":");
-}
-
-fn text(line: &mut Vec<u8>, key: &str, value: &str) {
-    name(line, key);
-    line.push(b'"');
-    escape(line, value);
-    line.push(b'"');
-}
-
-fn bytes(line: &mut Vec<u8>, key: &str, value: &[u8]) {
-    name(line, key);
-    line.push(b'"');
-    escape_bytes(line, value);
-    line.push(b'"');
-}
-
-fn cut(bytes: &[u8], at: usize) -> &[u8] {
-    bytes.get(..at).unwrap_or(bytes)
 }
 
 fn version(version: Version) -> &'static str {
@@ -339,33 +371,6 @@ fn write_millis(line: &mut Vec<u8>, duration: Duration) {
     number(line, micros / 1000);
     line.push(b'.');
     digits(line, micros % 1000, 3);
-}
-
-/// RFC 3339. What comes before the second's fraction is rendered once a second.
-fn write_time(line: &mut Vec<u8>, at: Timestamp) {
-    thread_local! {
-        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
-    }
-    let _ = SECOND.try_with(|second| {
-        let Ok(mut second) = second.try_borrow_mut() else {
-            return;
-        };
-        if second.0 != at.as_secs() {
-            *second = (at.as_secs(), rendered_second(at.as_secs()));
-        }
-        line.extend_from_slice(second.1.as_bytes());
-    });
-    line.push(b'.');
-    digits(line, at.as_millis() % 1000, 3);
-    line.push(b'Z');
-}
-
-fn rendered_second(second: u64) -> String {
-    let second = i64::try_from(second).unwrap_or(i64::MAX);
-    let time = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
-    let mut text = format!("{time:.0}");
-    text.truncate("2000-01-01T00:00:00".len());
-    text
 }
 
 #[cfg(test)]

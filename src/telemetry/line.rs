@@ -1,6 +1,10 @@
-//! Text that others chose, made safe for one line: nothing in it can end the line, the string or the terminal's colour.
+//! What log lines are made of. Text that others chose is made safe for one line: nothing in it can end the line, the string
+//! or the terminal's colour.
 
+use std::cell::RefCell;
 use std::io::Write;
+
+use crate::clock::Timestamp;
 
 /// Appends `text` in JSON's escapes (RFC 8259 section 7), without quotes. Beyond what JSON asks for, every control
 /// character, line separator and direction override is escaped: such a line is read on terminals too (CVE-2024-45808).
@@ -45,6 +49,61 @@ pub(super) fn digits(line: &mut Vec<u8>, mut number: u64, width: usize) {
     if let Some(written) = line.get_mut(start..) {
         written.reverse();
     }
+}
+
+/// Begins a member of an object that has one already.
+pub(super) fn name(line: &mut Vec<u8>, name: &str) {
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"\":");
+}
+
+/// Appends a member that is text.
+pub(super) fn text(line: &mut Vec<u8>, key: &str, value: &str) {
+    name(line, key);
+    line.push(b'"');
+    escape(line, value);
+    line.push(b'"');
+}
+
+/// The same for bytes that need not be UTF-8.
+pub(super) fn bytes(line: &mut Vec<u8>, key: &str, value: &[u8]) {
+    name(line, key);
+    line.push(b'"');
+    escape_bytes(line, value);
+    line.push(b'"');
+}
+
+/// At most so many.
+pub(super) fn cut(bytes: &[u8], at: usize) -> &[u8] {
+    bytes.get(..at).unwrap_or(bytes)
+}
+
+/// RFC 3339. What comes before the second's fraction is rendered once a second.
+pub(super) fn write_time(line: &mut Vec<u8>, at: Timestamp) {
+    thread_local! {
+        static SECOND: RefCell<(u64, String)> = const { RefCell::new((u64::MAX, String::new())) };
+    }
+    let _ = SECOND.try_with(|second| {
+        let Ok(mut second) = second.try_borrow_mut() else {
+            return;
+        };
+        if second.0 != at.as_secs() {
+            *second = (at.as_secs(), rendered_second(at.as_secs()));
+        }
+        line.extend_from_slice(second.1.as_bytes());
+    });
+    line.push(b'.');
+    digits(line, at.as_millis() % 1000, 3);
+    line.push(b'Z');
+}
+
+fn rendered_second(second: u64) -> String {
+    let second = i64::try_from(second).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
+    let mut text = format!("{time:.0}");
+    text.truncate("2000-01-01T00:00:00".len());
+    text
 }
 
 fn is_plain(byte: u8) -> bool {

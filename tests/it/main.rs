@@ -18,6 +18,7 @@ mod support;
 mod admin;
 mod application;
 mod auth0;
+mod audit;
 mod chromium;
 mod cli;
 mod curl;

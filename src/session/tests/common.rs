@@ -36,7 +36,7 @@ use crate::session::store::{
 use crate::session::{
     Activity, EndReason, Ended, Error, Live, Login, Sessions, Settings, StoreError, Tools,
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::{Audit, Metrics};
 use crate::token::{AccessToken, Grant, RefreshToken, SessionCookie, SessionHash, SessionId};
 use crate::verify::{IdClaims, Verifier};
 
@@ -291,6 +291,7 @@ impl World {
             clock: self.clock.clone(),
             background: Handle::current(),
             metrics: Arc::clone(&metrics),
+            audit: Audit::off(),
         };
         let store = Arc::new(desk.clone());
         let mut sessions = Sessions::over(store, settings, tools);

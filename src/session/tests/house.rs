@@ -22,7 +22,7 @@ use crate::session::store::{
 use crate::session::{
     Activity, EndReason, Error, Live, Login, OnStoreError, Sessions, Settings, StoreError, Tools,
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::{Audit, Metrics};
 use crate::token::{Grant, SessionCookie, SessionHash};
 use crate::verify::{self, IdClaims, Refused, Verifier};
 
@@ -159,6 +159,7 @@ impl House {
         let tools = Tools {
             keys: Keyring::new(keys).unwrap(),
             metrics,
+            audit: Audit::off(),
             idps: vec![issuer],
             verifier,
             clock: clock.clone(),

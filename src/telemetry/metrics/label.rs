@@ -37,10 +37,16 @@ macro_rules! label {
             }
 
             fn labels(self) -> Vec<(&'static str, &'static str)> {
-                let text = match self {
+                vec![($label, self.word())]
+            }
+        }
+
+        impl $name {
+            /// The value as it is written.
+            pub const fn word(self) -> &'static str {
+                match self {
                     $(Self::$value => $text,)+
-                };
-                vec![($label, text)]
+                }
             }
         }
     };
