@@ -101,7 +101,7 @@ impl Drop for Writer {
         let waiting = self.shared.waiting();
         if !waiting.lines.is_empty() {
             let what = self.shared.care.what;
-            let lines = waiting.lines.iter().filter(|b| **b == b'\n').count();
+            let lines = waiting.lines.split(|byte| *byte == b'\n').count() - 1;
             tracing::error!(
                 lines,
                 "{what}: lines are lost, since they could not be written to the last"
@@ -189,11 +189,10 @@ impl Shared {
             return;
         }
         out.failing = error.is_some();
-        match error {
-            Some(error) => {
-                tracing::error!(%error, "{what}: lines can't be written; they are kept, and tried again");
-            }
-            None => tracing::info!("{what}: lines are written again"),
+        if let Some(error) = error {
+            tracing::error!(%error, "{what}: lines can't be written; they are kept, and tried again");
+        } else {
+            tracing::info!("{what}: lines are written again");
         }
     }
 }
@@ -362,7 +361,7 @@ mod tests {
             taken: Arc::clone(&taken),
         };
         let care = Care {
-            retry: Some(Duration::from_secs(60)),
+            retry: Some(Duration::from_mins(1)),
             gap: Some(|lost, line| line.extend_from_slice(format!("{lost} lost\n").as_bytes())),
             ..CARE
         };

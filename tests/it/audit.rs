@@ -49,7 +49,7 @@ async fn who_comes_in_and_goes_out_leaves_lines_and_no_secret() {
     let browser = audited.0.browser();
     browser.login("alice").await;
     let signed_in = &audited.wait_for("sign_in", 1).await[0];
-    assert_eq!(signed_in["enduser.id"], "alice");
+    assert_eq!(signed_in["enduser.id"], "u-alice");
     assert_eq!(signed_in["idp"], "main");
     assert_eq!(signed_in["client.address"], "127.0.0.1");
     let session = &signed_in["session.id"];
@@ -72,7 +72,7 @@ async fn who_comes_in_and_goes_out_leaves_lines_and_no_secret() {
             session,
             &json!("signed_out"),
             &json!("user"),
-            &json!("alice")
+            &json!("u-alice")
         )
     );
     let confirmed = audited.wait_for("revocation_confirmed", 2).await;
@@ -120,7 +120,7 @@ async fn who_is_turned_away_leaves_a_line_unless_nothing_was_shown() {
             &by_rule["enduser.id"],
             &by_rule["url.path"]
         ),
-        (&json!("forbidden"), &json!("bob"), &json!("/admin/x"))
+        (&json!("forbidden"), &json!("u-bob"), &json!("/admin/x"))
     );
     assert_eq!(by_rule["http.response.status_code"], 403);
     assert!(by_rule["http.route"].as_str().unwrap().contains("/admin/"));

@@ -10,7 +10,7 @@ use super::*;
 fn written(event: &Event<'_>) -> Value {
     let mut line = Vec::new();
     event.write(Clock::System.now(), &mut line);
-    assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+    assert_eq!(line.split(|byte| *byte == b'\n').count(), 2);
     serde_json::from_slice(&line).unwrap()
 }
 
