@@ -560,14 +560,7 @@ impl Sessions {
             ) => return Ok(None),
         };
         let sessions = Arc::clone(self);
-        let ending = async move {
-            let ended = sessions.sign_out(Arc::clone(&entry), reason).await?;
-            if ended.is_none() {
-                // Somebody else's sign-out may still be on its way to the store: this one's answer must not come before.
-                sessions.tell_end_again(&entry).await?;
-            }
-            Ok(ended)
-        };
+        let ending = async move { sessions.sign_out_whole(entry, reason).await };
         let ended = self.work.spawn_on(ending, &self.background).await;
         ended.map_err(|source| interrupted("end a session", source))?
     }

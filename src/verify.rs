@@ -300,7 +300,8 @@ impl Verifier {
         let (settings, header) = (&provider.settings, &compact.header);
         let (verified, window) =
             claims::access_token(name, settings, header, compact.claims, moment)?;
-        let marks = Marks::of(name, token.expose(), &verified.subject, &verified.claims);
+        let (text, claims) = (token.expose(), &verified.claims);
+        let marks = Marks::of(name, text, &verified.subject, claims, settings.clock_skew);
         let (cleared, edition) = (Cleared::default(), self.refused.edition());
         let finding = self.refused.look_up(&marks, moment.obtained, moment.now);
         if finding == Finding::Clear {

@@ -165,8 +165,17 @@ impl Sessions {
         }
     }
 
-    /// The session that a cookie shows: in memory, in the store, or won back.
+    /// The session that a cookie shows: in memory, in the store, or won back. One that should have ended with others and was
+    /// not found then ends now.
     pub(super) async fn entry(self: &Arc<Self>, shown: Shown) -> Result<Arc<Entry>, Error> {
+        let entry = self.entry_of(shown).await?;
+        match self.end_by_refusal(&entry).await {
+            Some(reason) => Err(Error::Ended(reason)),
+            None => Ok(entry),
+        }
+    }
+
+    async fn entry_of(self: &Arc<Self>, shown: Shown) -> Result<Arc<Entry>, Error> {
         let found = self.find(shown.hash).await;
         let Some(ticket) = shown.ticket else {
             return found;

@@ -13,7 +13,7 @@ use super::store::{Change, Row, Written};
 use super::{EndReason, Ended, Error, Live, Revocation, Sessions, StoreError};
 use crate::telemetry::audit::{EndedBy, Event};
 use crate::token::IdToken;
-use crate::verify::Refusal;
+use crate::verify::{Refusal, TooMany};
 
 /// How long a sign-out waits for the provider's confirmation; what is not confirmed by then is owed.
 const REVOCATION_WAIT: Duration = Duration::from_secs(3);
@@ -72,15 +72,15 @@ impl Sessions {
         burial: &Burial,
     ) -> Result<(), StoreError> {
         self.debts.take_up(burial.owed.iter().cloned());
-        // The refusals first: a crash between the two must not leave a session's tokens good without the session.
+        // Side by side. A failure of the first has been said, and is retried by itself.
         let refusing = self.refuse(burial.refusals.clone());
-        let (_, told) = tokio::join!(refusing, self.tell_end(entry, burial.owed.clone()));
+        let (refused, told) = tokio::join!(refusing, self.tell_end(entry, burial.owed.clone()));
         if let Err(error) = &told {
             tracing::error!(session = %entry.name(), error = error as &dyn std::error::Error,
                 "a session's end can't be saved: it has ended in memory, and saving is retried");
             self.keep_saving(entry);
         }
-        told
+        told.and(refused.or_else(unless_full))
     }
 
     /// Ends a session and waits until that is durable; its tokens are revoked in the background. Tells whether there was
@@ -100,8 +100,31 @@ impl Sessions {
         true
     }
 
+    /// Ends a session for good: when this returns that is durable, whoever ended it. Tells whether there was anything to end.
+    ///
+    /// # Errors
+    /// When the store can't keep it: it has ended in memory, and the store is tried again.
+    pub(super) async fn end_durably(
+        self: &Arc<Self>,
+        entry: &Arc<Entry>,
+        reason: EndReason,
+    ) -> Result<bool, StoreError> {
+        let Some(burial) = self.close(entry, reason, reason.tokens()) else {
+            // Somebody else's end may still be on its way to the store.
+            self.tell_end_again(entry).await?;
+            return Ok(false);
+        };
+        let buried = self.bury(entry, &burial).await;
+        self.debts.wake();
+        buried.map(|()| true)
+    }
+
     /// Tells the store of an end and of what is owed for it, and of what another node's swap brought in the meantime.
-    async fn tell_end(&self, entry: &Entry, mut owed: Vec<Owed>) -> Result<(), StoreError> {
+    async fn tell_end(
+        self: &Arc<Self>,
+        entry: &Entry,
+        mut owed: Vec<Owed>,
+    ) -> Result<(), StoreError> {
         loop {
             let Some(tombstone) = self.tombstone(entry) else {
                 return Ok(());
@@ -127,7 +150,7 @@ impl Sessions {
 
     /// Tells the store of an end that it may not have heard of, after what is owed for it: a process that dies in between
     /// must not leave the one without the other.
-    pub(super) async fn tell_end_again(&self, entry: &Entry) -> Result<(), StoreError> {
+    pub(super) async fn tell_end_again(self: &Arc<Self>, entry: &Entry) -> Result<(), StoreError> {
         self.save_debts().await?;
         self.tell_end(entry, Vec::new()).await
     }
@@ -140,7 +163,10 @@ impl Sessions {
     }
 
     /// A session that has ended here lives on in the store with the tokens of another node's swap: they end with it.
-    async fn newer_tokens(&self, entry: &Entry) -> Result<Option<Vec<Owed>>, StoreError> {
+    async fn newer_tokens(
+        self: &Arc<Self>,
+        entry: &Entry,
+    ) -> Result<Option<Vec<Owed>>, StoreError> {
         let Some(found) = self.store.load(entry.hash).await? else {
             return Ok(None);
         };
@@ -164,7 +190,10 @@ impl Sessions {
             // Somebody else here has taken them over, and is about to tell the store.
             return Ok(Some(Vec::new()));
         }
-        Ok(Some(self.owed_by(&record, &record.live(), reason, tokens)))
+        drop(state);
+        let live = record.live();
+        self.refuse_late(record.refusals(&live, tokens, self.clock.now()));
+        Ok(Some(self.owed_by(&record, &live, reason, tokens)))
     }
 
     /// A deadline has passed: ends the session as a sign-out does. The request waits for the provider, for a bounded time:
@@ -175,6 +204,19 @@ impl Sessions {
         // What can't be saved or paid has been said, and is retried by itself.
         let _ = self.work.spawn_on(ending, &self.background).await;
         Error::Ended(reason)
+    }
+
+    /// The same as [`Sessions::sign_out`], also where it has ended already: the answer must not come before that is durable.
+    pub(super) async fn sign_out_whole(
+        self: &Arc<Self>,
+        entry: Arc<Entry>,
+        reason: EndReason,
+    ) -> Result<Option<Ended>, StoreError> {
+        let ended = self.sign_out(Arc::clone(&entry), reason).await?;
+        if ended.is_none() {
+            self.tell_end_again(&entry).await?;
+        }
+        Ok(ended)
     }
 
     /// Ends a session and waits a bounded time for what the provider says.
@@ -338,6 +380,15 @@ impl EndReason {
             | Self::Forgotten => true,
             Self::Refused | Self::LostInFlight | Self::Expired => false,
         }
+    }
+}
+
+/// That the register is full has been said, and can't be helped by trying again: the session has ended all the same.
+fn unless_full(error: StoreError) -> Result<(), StoreError> {
+    let source = error.source.as_ref();
+    match source.is_some_and(|source| source.is::<TooMany>()) {
+        true => Ok(()),
+        false => Err(error),
     }
 }
 

@@ -87,7 +87,7 @@ impl Sessions {
         }
     }
 
-    async fn save_once(&self, entry: &Entry) -> Result<Written, StoreError> {
+    async fn save_once(self: &Arc<Self>, entry: &Entry) -> Result<Written, StoreError> {
         let row = {
             let state = entry.state();
             state.record().map(|record| self.row(entry, record))

@@ -28,8 +28,8 @@ const ENCODING: u8 = 1;
 
 /// So many earlier access tokens are remembered.
 const MOST_OLDER: usize = 8;
-/// How long after its end a token may still pass: more than any sensible `clock_skew`.
-const LATE: Duration = Duration::from_mins(10);
+/// How long after its end a token may still pass: more than the greatest `clock_skew`.
+const LATE: Duration = Duration::from_mins(6);
 
 /// How long a tombstone outlives the absolute deadline, so that a late look still learns the reason.
 const TOMBSTONE_LINGERS: Duration = Duration::from_mins(5);
@@ -70,7 +70,7 @@ pub(super) struct Record {
     /// The last swap left the refresh token as it was: the provider does not rotate, as far as this session knows.
     #[serde(default)]
     pub(super) kept_token: bool,
-    /// Access tokens of earlier generations that have not ended, as digests: they end with the session too.
+    /// Access tokens of earlier generations that may still pass, as digests, and until when: they end with the session too.
     #[serde(default, with = "older", skip_serializing_if = "Vec::is_empty")]
     older: Vec<(Criterion, Timestamp)>,
     /// What a newer version wrote: handed back unchanged.
@@ -230,11 +230,9 @@ impl Record {
 
     /// The access token makes way for the next one, and may go on to be good for a while.
     fn retire(&mut self, now: Timestamp) {
-        self.older.retain(|(_, expires)| now < *expires);
-        if now < self.access_expires && !self.is_untried() {
-            let token = Criterion::token(self.access_token.expose());
-            self.older.push((token, self.access_expires));
-        }
+        self.older.retain(|(_, passes_until)| now < *passes_until);
+        self.older
+            .extend(passing(&self.access_token, self.access_expires, now));
         let surplus = self.older.len().saturating_sub(MOST_OLDER);
         self.older.drain(..surplus);
     }
@@ -244,24 +242,21 @@ impl Record {
         if tokens == Tokens::Spare {
             return Vec::new();
         }
-        let held = [
+        let mut all: Vec<_> = self.older.clone();
+        for (token, expires) in [
             (&self.access_token, self.access_expires),
             (&live.access_token, live.access_expires),
-        ];
-        let mut all = self.older.clone();
-        for (token, expires) in held {
-            let token = (Criterion::token(token.expose()), expires);
-            if !all.contains(&token) {
-                all.push(token);
-            }
+        ] {
+            let token = passing(token, expires, now);
+            all.extend(token.filter(|token| !all.contains(token)));
         }
-        let living = all.into_iter().filter(|(_, expires)| now < *expires);
-        let refusal = |(criterion, expires)| Refusal {
+        all.retain(|(_, passes_until)| now < *passes_until);
+        let refusal = |(criterion, until)| Refusal {
             criterion,
             issued_by: Timestamp::MAX,
-            until: expires + LATE,
+            until,
         };
-        living.map(refusal).collect()
+        all.into_iter().map(refusal).collect()
     }
 
     fn take(&mut self, grant: Grant, now: Timestamp, refresh_every: Duration) {
@@ -447,6 +442,19 @@ fn same(before: Option<&str>, after: Option<&str>) -> bool {
         (Some(before), Some(after)) => before == after,
         (None, _) | (_, None) => true,
     }
+}
+
+/// What an access token is refused by, and until when it may pass if it is not: by its own `exp`, where the provider has
+/// told us of an earlier end. Nothing where it is over, or there is none.
+fn passing(
+    token: &AccessToken,
+    expires: Timestamp,
+    now: Timestamp,
+) -> Option<(Criterion, Timestamp)> {
+    let text = token.expose();
+    let own = Peek::at(token).expires.unwrap_or_default();
+    let until = expires.max(own) + LATE;
+    (!text.is_empty() && now < until).then(|| (Criterion::token(text), until))
 }
 
 /// What a JWT says of itself, read without verification; nothing where the token is opaque.

@@ -246,6 +246,10 @@ impl Sessions {
         if swapped && entry.state().record().is_some_and(ours) {
             self.save(&entry).await;
         }
+        // Its new token came after what was refused meanwhile, and the session itself did not.
+        if swapped {
+            self.end_by_refusal(&entry).await;
+        }
     }
 
     async fn swap(self: &Arc<Self>, entry: &Arc<Entry>) -> Progress {

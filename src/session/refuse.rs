@@ -82,10 +82,17 @@ impl Sessions {
         }
         let now = self.clock.now();
         let taken = self.verifier.refused().add(&refusals, now);
-        taken.map_err(|source| StoreError {
+        let taken = taken.map_err(|source| StoreError {
             what: "a token can't be refused",
             source: Some(Box::new(source)),
-        })?;
+        });
+        if let Err(error) = &taken {
+            let error = error as &dyn std::error::Error;
+            tracing::error!(
+                error,
+                "revoked access tokens are accepted until they end by themselves"
+            );
+        }
         let change = Change::Refuse {
             refusals: refusals.clone(),
             now,
@@ -97,7 +104,21 @@ impl Sessions {
                 "refused tokens can't be saved: they are refused here, and saving is retried"
             );
             self.keep_refusing(refusals);
-        })
+        })?;
+        taken
+    }
+
+    /// Refuses what turned out to be good still after its session had ended; nobody waits for it.
+    pub(super) fn refuse_late(self: &Arc<Self>, refusals: Vec<Refusal>) {
+        if refusals.is_empty() {
+            return;
+        }
+        let sessions = Arc::clone(self);
+        let refusing = async move {
+            // A failure has been said, and is retried by itself.
+            let _ = sessions.refuse(refusals).await;
+        };
+        self.work.spawn_on(refusing, &self.background);
     }
 
     /// Retries until the store has it; shutdown waits for it.
@@ -134,7 +155,8 @@ impl Sessions {
     ) -> Result<usize, StoreError> {
         let sessions = Arc::clone(self);
         let ending = async move {
-            let until = sessions.clock.now() + sessions.settings.refuse_for;
+            let now = sessions.clock.now();
+            let until = now + sessions.settings.refuse_for;
             let refusal = Refusal {
                 criterion: whose.criterion(),
                 issued_by,
@@ -145,10 +167,10 @@ impl Sessions {
             if let (Whose::User { idp, subject }, true) = (&whose, reason.ends_the_user_there()) {
                 sessions.owe_user(reason.source(), idp, subject).await;
             }
-            let ended = sessions.end_found(&whose, reason).await;
+            let ended = sessions.end_found(&whose, reason, Timestamp::MAX).await;
             if ended.is_err() {
                 sessions.end_known(&whose, reason).await;
-                sessions.keep_ending(whose, reason);
+                sessions.keep_ending(whose, reason, now + NEWS);
             }
             refused.and(ended)
         };
@@ -163,7 +185,10 @@ impl Sessions {
     /// When the store fails.
     pub async fn end_unproven(self: &Arc<Self>, whose: Whose) -> Result<usize, StoreError> {
         let sessions = Arc::clone(self);
-        let ending = async move { sessions.end_found(&whose, EndReason::FrontChannel).await };
+        let ending = async move {
+            let reason = EndReason::FrontChannel;
+            sessions.end_found(&whose, reason, Timestamp::MAX).await
+        };
         let ended = self.work.spawn_on(ending, &self.background).await;
         ended.map_err(|source| super::interrupted("end sessions", source))?
     }
@@ -179,25 +204,30 @@ impl Sessions {
     ) -> Result<Option<Ended>, StoreError> {
         let entry = match self.find(id).await {
             Ok(entry) => entry,
-            Err(Error::Store(error)) => return Err(error),
+            // What is in memory ends at once, and the store is told when it can be.
+            Err(Error::Store(error)) => self.hot.get(&id).map(|e| Arc::clone(&e)).ok_or(error)?,
             Err(Error::Unreadable) => return Err(super::keep::not_our_key()),
             Err(
                 Error::Unknown | Error::Ended(_) | Error::NotNow { .. } | Error::InDoubt { .. },
             ) => return Ok(None),
         };
         let sessions = Arc::clone(self);
-        let ending = async move { sessions.sign_out(entry, reason).await };
+        let ending = async move { sessions.sign_out_whole(entry, reason).await };
         let ended = self.work.spawn_on(ending, &self.background).await;
         ended.map_err(|source| super::interrupted("end a session", source))?
     }
 
+    /// Ends those that had begun by then.
     async fn end_found(
         self: &Arc<Self>,
         whose: &Whose,
         reason: EndReason,
+        begun_by: Timestamp,
     ) -> Result<usize, StoreError> {
         let found = self.store.find(whose.index()).await?;
-        let ending = found.into_iter().map(|id| self.end_if_found(id, reason));
+        let ending = found
+            .into_iter()
+            .map(|id| self.end_if_found(id, reason, begun_by));
         let mut ending = stream::iter(ending).buffer_unordered(TOGETHER);
         let (mut count, mut failed) = (0, None);
         while let Some(ended) = ending.next().await {
@@ -213,19 +243,26 @@ impl Sessions {
         self: &Arc<Self>,
         id: SessionHash,
         reason: EndReason,
+        begun_by: Timestamp,
     ) -> Result<bool, StoreError> {
-        match self.find(id).await {
-            Ok(entry) => {
-                let tokens = reason.tokens();
-                Ok(self.finish(&entry, reason, tokens).await)
-            }
-            Err(Error::Store(error)) => Err(error),
-            // Nobody can be served by it here, and the nodes that have the key are told by the refusal.
-            Err(Error::Unreadable) => Err(super::keep::not_our_key()),
+        let entry = match self.find(id).await {
+            Ok(entry) => entry,
+            Err(Error::Store(error)) => return Err(error),
+            // Nobody can be served by it here; the nodes that have the key are told by the refusal, and end it when it is
+            // shown to them.
             Err(
-                Error::Unknown | Error::Ended(_) | Error::NotNow { .. } | Error::InDoubt { .. },
-            ) => Ok(false),
+                Error::Unreadable
+                | Error::Unknown
+                | Error::Ended(_)
+                | Error::NotNow { .. }
+                | Error::InDoubt { .. },
+            ) => return Ok(false),
+        };
+        let created = entry.state().record().map(|record| record.created);
+        if created.is_some_and(|created| created > begun_by) {
+            return Ok(false);
         }
+        self.end_durably(&entry, reason).await
     }
 
     /// What is in memory ends though the store can't be asked what else there is.
@@ -234,19 +271,31 @@ impl Sessions {
         let is = |entry: &Arc<Entry>| entry.state().record().is_some_and(|r| whose.includes(r));
         // Collected, so that no lock of the map is held while they end.
         let known: Vec<_> = entries.filter(is).collect();
-        for entry in known {
-            self.finish(&entry, reason, reason.tokens()).await;
-        }
+        // All at once; a store that is slow holds up none of them.
+        let closed = known.into_iter().filter_map(|entry| {
+            let burial = self.close(&entry, reason, reason.tokens())?;
+            Some((entry, burial))
+        });
+        let closed: Vec<_> = closed.collect();
+        let burying = closed.into_iter().map(async |(entry, burial)| {
+            // A failure has been said, and is retried by itself.
+            let _ = self.bury(&entry, &burial).await;
+        });
+        let mut burying = stream::iter(burying).buffer_unordered(TOGETHER);
+        while burying.next().await.is_some() {}
+        self.debts.wake();
     }
 
-    /// Who asked may not ask again (a provider's logout comes once): tried until the store has answered.
-    fn keep_ending(self: &Arc<Self>, whose: Whose, reason: EndReason) {
+    /// Who asked may not ask again (a provider's logout comes once): tried until the store has answered. Whoever has signed in
+    /// meanwhile is not meant.
+    fn keep_ending(self: &Arc<Self>, whose: Whose, reason: EndReason, begun_by: Timestamp) {
         let sessions = Arc::clone(self);
         self.background.spawn(async move {
             let mut pause = FIRST_PAUSE;
             while !sessions.stopping.is_cancelled() {
                 sleep(pause).await;
-                if sessions.end_found(&whose, reason).await.is_ok() {
+                let ended = sessions.end_found(&whose, reason, begun_by).await;
+                if ended.is_ok() {
                     return;
                 }
                 pause = (pause * 2).min(LONGEST_PAUSE);
@@ -267,20 +316,27 @@ impl Sessions {
         }
     }
 
-    async fn end_by_refusal(self: &Arc<Self>, entry: &Arc<Entry>) {
-        let (groups, created) = {
-            let state = entry.state();
-            let Some(record) = state.record() else { return };
-            let sid = record.sid.as_deref();
-            let sid = sid.map(|sid| Criterion::sid(&record.idp, sid));
-            let subject = Criterion::subject(&record.idp, &record.subject);
-            ([Some(subject), sid], record.created)
-        };
+    /// Ends a session that should have ended together with others and was not found then: it was not there yet, or this
+    /// process has won it back, or who ended them lacks its key. `None`: it goes on.
+    pub(super) async fn end_by_refusal(self: &Arc<Self>, entry: &Arc<Entry>) -> Option<EndReason> {
+        let reason = self.end_that_was_missed(entry)?;
+        self.finish(entry, reason, Tokens::Revoke).await;
+        Some(reason)
+    }
+
+    fn end_that_was_missed(&self, entry: &Entry) -> Option<EndReason> {
         let (refused, now) = (self.verifier.refused(), self.clock.now());
-        let mut groups = groups.iter().flatten();
-        if groups.any(|group| refused.refuses(group, created, now)) {
-            let reason = EndReason::Administrator;
-            self.finish(entry, reason, Tokens::Revoke).await;
+        if refused.is_empty() {
+            return None;
         }
+        let state = entry.state();
+        let record = state.record()?;
+        let subject = Criterion::subject(&record.idp, &record.subject);
+        if refused.refuses(&subject, record.created, now) {
+            return Some(EndReason::Administrator);
+        }
+        let sid = Criterion::sid(&record.idp, record.sid.as_deref()?);
+        let over = refused.refuses(&sid, record.created, now);
+        over.then_some(EndReason::BackChannel)
     }
 }

@@ -163,18 +163,26 @@ impl Sessions {
 
     /// Another node has ended it. What this one has that is newer, the other did not know of: it is owed from here.
     fn ended_elsewhere(self: &Arc<Self>, entry: &Entry, tombstone: Tombstone) {
+        let (reason, tokens) = (tombstone.reason, tombstone.tokens);
         let late = {
             let mut state = entry.state();
             let Some(record) = state.record() else {
                 return;
             };
-            let late = (record.generation > tombstone.generation())
-                .then(|| self.owed_by(record, &record.live(), tombstone.reason, tombstone.tokens));
+            let newer = record.generation > tombstone.generation();
+            let late = newer.then(|| {
+                let live = record.live();
+                let refusals = record.refusals(&live, tokens, self.clock.now());
+                (self.owed_by(record, &live, reason, tokens), refusals)
+            });
             state.kept = Kept::Over(tombstone);
             entry.close();
             late
         };
-        self.owe(late.unwrap_or_default());
+        if let Some((owed, refusals)) = late {
+            self.owe(owed);
+            self.refuse_late(refusals);
+        }
     }
 
     /// The store no longer has it: emptied by hand, or deleted there when it had long expired.

@@ -20,6 +20,7 @@ mod idp;
 mod limit;
 mod nodes;
 mod ready;
+mod refuse;
 mod restart;
 mod rotation;
 mod saving;

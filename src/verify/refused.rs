@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::{Map, Value};
@@ -21,6 +22,8 @@ mod tests;
 const MOST: usize = 1_000_000;
 /// What has expired is dropped once there are so many, and at each doubling.
 const FIRST_TIDYING: usize = 1024;
+/// Where that makes no room, it is not tried again sooner: everybody who asks waits for it.
+const TIDYING_PAUSE: Duration = Duration::from_secs(1);
 
 /// What tokens are refused by: a digest, so that a store that keeps it shows no names and no tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,18 +93,26 @@ pub(super) struct Marks {
     token: Criterion,
     subject: Criterion,
     sid: Option<Criterion>,
-    /// `iat`; a token that does not say is as old as can be.
+    /// When it was issued by this gateway's clock, at the earliest: `iat` is by the provider's, which may be ahead by the
+    /// leeway. A token that does not say is as old as can be.
     issued: Timestamp,
 }
 
 impl Marks {
-    pub(super) fn of(idp: &str, text: &str, subject: &str, claims: &Map<String, Value>) -> Self {
+    pub(super) fn of(
+        idp: &str,
+        text: &str,
+        subject: &str,
+        claims: &Map<String, Value>,
+        leeway: Duration,
+    ) -> Self {
         let sid = claims.get("sid").and_then(Value::as_str);
+        let issued = date(claims, "iat").ok().flatten().unwrap_or_default();
         Self {
             token: Criterion::token(text),
             subject: Criterion::subject(idp, subject),
             sid: sid.map(|sid| Criterion::sid(idp, sid)),
-            issued: date(claims, "iat").ok().flatten().unwrap_or_default(),
+            issued: issued - leeway,
         }
     }
 }
@@ -150,6 +161,7 @@ pub struct Refused {
 struct Register {
     by: HashMap<Criterion, Terms>,
     tidy_at: usize,
+    tidy_from: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -164,6 +176,7 @@ impl Default for Refused {
             refusals: RwLock::new(Register {
                 by: HashMap::new(),
                 tidy_at: FIRST_TIDYING,
+                tidy_from: Timestamp::default(),
             }),
             edition: AtomicU64::new(1),
             hears: AtomicBool::new(true),
@@ -175,13 +188,14 @@ impl Refused {
     /// Refuses from now on: no request that comes after this passes.
     ///
     /// # Errors
-    /// When there are too many already; the ones before those were taken.
+    /// When there are too many already; what is refused anyhow is refused for longer all the same.
     pub fn add(&self, refusals: &[Refusal], now: Timestamp) -> Result<(), TooMany> {
         let mut register = self
             .refusals
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let taken = refusals.iter().try_for_each(|one| register.add(one, now));
+        let taken = refusals.iter().map(|one| register.add(one, now));
+        let taken = taken.fold(Ok(()), Result::and);
         drop(register);
         self.edition.fetch_add(1, Ordering::SeqCst);
         taken
@@ -193,10 +207,26 @@ impl Refused {
         self.edition.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// See [`Refused::hears`].
+    pub fn is_heard(&self) -> bool {
+        self.hears.load(Ordering::SeqCst)
+    }
+
     /// Whether something is refused that was issued then, such as a session that began then.
     pub fn refuses(&self, criterion: &Criterion, issued: Timestamp, now: Timestamp) -> bool {
         let register = self.refusals.read().unwrap_or_else(PoisonError::into_inner);
         register.refuses(criterion, issued, now)
+    }
+
+    /// All that is refused.
+    pub fn all(&self, now: Timestamp) -> Vec<Refusal> {
+        let register = self.refusals.read().unwrap_or_else(PoisonError::into_inner);
+        let all = register.by.iter().map(|(criterion, terms)| Refusal {
+            criterion: *criterion,
+            issued_by: terms.issued_by,
+            until: terms.until,
+        });
+        all.filter(|refusal| now < refusal.until).collect()
     }
 
     /// How many refusals there are; some may have expired.
@@ -223,7 +253,7 @@ impl Refused {
         obtained: Option<Timestamp>,
         now: Timestamp,
     ) -> Finding {
-        if !self.hears.load(Ordering::SeqCst) {
+        if !self.is_heard() {
             return Finding::Unknown;
         }
         let register = self.refusals.read().unwrap_or_else(PoisonError::into_inner);
@@ -258,9 +288,10 @@ impl Register {
         if refusal.until <= now {
             return Ok(());
         }
-        if self.by.len() >= self.tidy_at {
+        if self.by.len() >= self.tidy_at && now >= self.tidy_from {
             self.by.retain(|_, terms| now < terms.until);
             self.tidy_at = (2 * self.by.len()).clamp(FIRST_TIDYING, MOST);
+            self.tidy_from = now + TIDYING_PAUSE;
         }
         if self.by.len() >= MOST && !self.by.contains_key(&refusal.criterion) {
             return Err(TooMany);

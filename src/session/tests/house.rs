@@ -318,6 +318,8 @@ pub(super) async fn eventually_async(mut is_so: impl AsyncFnMut() -> bool) {
 pub(super) enum Fault {
     None,
     All,
+    /// Nothing can be read either.
+    Away,
     Marks,
     Saves,
     Ends,
@@ -388,13 +390,21 @@ impl Faulty {
             Change::Refuse { .. } => ("refuse", false),
         };
         self.writes.lock().unwrap().push(kind);
-        !fails && fault != Fault::All
+        !fails && !matches!(fault, Fault::All | Fault::Away)
+    }
+
+    fn unless_away<T: Send + 'static>(&self, answer: Answer<T>) -> Answer<T> {
+        if *self.fault.lock().unwrap() != Fault::Away {
+            return answer;
+        }
+        let what = "the disk is gone, says the test";
+        Box::pin(async move { Err(StoreError { what, source: None }) })
     }
 }
 
 impl Store for Faulty {
     fn load(&self, id: SessionHash) -> Answer<Option<Found>> {
-        self.inner.load(id)
+        self.unless_away(self.inner.load(id))
     }
 
     fn write(&self, change: Change) -> Answer<Written> {
@@ -413,7 +423,7 @@ impl Store for Faulty {
     }
 
     fn find(&self, index: Index) -> Answer<Vec<SessionHash>> {
-        self.inner.find(index)
+        self.unless_away(self.inner.find(index))
     }
 
     fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Cleared, Criterion, Finding, Marks, Refusal, Refused};
+use super::{Cleared, Criterion, Finding, MOST, Marks, Refusal, Refused};
 use crate::clock::Timestamp;
 
 const IDP: &str = "main";
@@ -19,8 +19,18 @@ fn claims(claims: &Value) -> Map<String, Value> {
 }
 
 fn alices() -> Marks {
+    alices_with(Duration::ZERO)
+}
+
+fn alices_with(leeway: Duration) -> Marks {
     let claims = claims(&json!({ "sid": "s1", "iat": 100 }));
-    Marks::of(IDP, "head.alice.signature", "alice", &claims)
+    Marks::of(
+        IDP,
+        "head.alice.signature",
+        "alice",
+        &claims,
+        leeway,
+    )
 }
 
 fn refusing(criterion: Criterion, issued_by: Timestamp, until: Timestamp) -> Refused {
@@ -47,7 +57,13 @@ fn a_token_is_refused_however_its_signature_is_written() {
     );
     assert_eq!(finding(&refused, 199), Finding::Refused);
     assert_eq!(finding(&refused, 200), Finding::Clear, "it is over");
-    let other = Marks::of(IDP, "head.alicf.signature", "alice", &Map::new());
+    let other = Marks::of(
+        IDP,
+        "head.alicf.signature",
+        "alice",
+        &Map::new(),
+        Duration::ZERO,
+    );
     assert_eq!(refused.look_up(&other, None, at(150)), Finding::Clear);
 }
 
@@ -71,10 +87,16 @@ fn a_users_tokens_are_refused_if_they_were_issued_by_then() {
 #[test]
 fn a_token_that_does_not_say_when_it_was_issued_is_old() {
     let refused = refusing(Criterion::subject(IDP, "alice"), at(1), at(200));
-    let marks = Marks::of(IDP, "h.x.s", "alice", &Map::new());
+    let marks = Marks::of(IDP, "h.x.s", "alice", &Map::new(), Duration::ZERO);
     assert_eq!(refused.look_up(&marks, None, at(150)), Finding::Refused);
     for odd in [json!("100"), json!(-1), json!(1e300), json!(null)] {
-        let marks = Marks::of(IDP, "h.x.s", "alice", &claims(&json!({ "iat": odd })));
+        let marks = Marks::of(
+            IDP,
+            "h.x.s",
+            "alice",
+            &claims(&json!({ "iat": odd })),
+            Duration::ZERO,
+        );
         assert_eq!(refused.look_up(&marks, None, at(150)), Finding::Refused);
     }
 }
@@ -160,4 +182,46 @@ fn what_is_over_makes_room() {
     }
     assert!(refused.len() <= 3000, "{}", refused.len());
     assert!(!refused.is_empty());
+}
+
+/// The provider's clock may be ahead of this one by the leeway: a token may be older than it says.
+#[test]
+fn a_token_may_be_older_than_it_says() {
+    let marks = alices_with(30 * SECOND);
+    for (issued_by, expected) in [
+        (at(69), Finding::Clear),
+        (at(70), Finding::Refused),
+        (at(100), Finding::Refused),
+    ] {
+        let refused = refusing(Criterion::subject(IDP, "alice"), issued_by, at(200));
+        assert_eq!(refused.look_up(&marks, None, at(150)), expected);
+        // When a session's own came this gateway knows by itself.
+        let after = issued_by + Duration::from_millis(1);
+        let own = refused.look_up(&marks, Some(after), at(150));
+        assert_ne!(own, Finding::Refused, "{issued_by:?}");
+    }
+}
+
+#[test]
+fn a_full_register_goes_on_and_makes_room_when_there_is_some() {
+    let refused = Refused::default();
+    let numbered = |number: usize, until| {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&number.to_be_bytes());
+        Refusal {
+            criterion: Criterion::from_bytes(digest),
+            issued_by: Timestamp::MAX,
+            until,
+        }
+    };
+    let many: Vec<_> = (0..MOST).map(|n| numbered(n, at(200))).collect();
+    assert!(refused.add(&many, at(100)).is_ok());
+    let known = numbered(7, at(300));
+    let added = refused.add(&[numbered(MOST, at(300)), known], at(100));
+    assert!(added.is_err());
+    let is = |n, now| refused.refuses(&numbered(n, at(0)).criterion, at(1), at(now));
+    assert!(!is(MOST, 150) && is(6, 199) && !is(6, 200));
+    assert!(is(7, 299), "what there is room for is taken all the same");
+    assert!(refused.add(&[numbered(MOST, at(300))], at(201)).is_ok());
+    assert_eq!((refused.len(), is(MOST, 250)), (2, true));
 }

@@ -218,7 +218,7 @@ fn entry(text: &str, until: u64) -> Entry {
         verified: Verified::for_tests(text, expires, &[], &[], serde_json::Map::new()),
         window,
         key: Arc::new(Key::read(&ED.jwk(json!({})), &[Algorithm::EdDSA]).unwrap()),
-        marks: Marks::of("main", text, text, &serde_json::Map::new()),
+        marks: Marks::of("main", text, text, &serde_json::Map::new(), Duration::ZERO),
         cleared: Cleared::default(),
     }
 }

@@ -298,8 +298,10 @@ impl<'t> Tables<'t> {
         for refusal in refusals {
             let until = refusal.until.as_millis();
             let key = (until, refusal.criterion.as_bytes());
+            let known = self.refusals.get(key)?.map(|known| known.value());
             let issued_by = refusal.issued_by.as_millis();
-            self.refusals.insert(key, issued_by)?;
+            self.refusals
+                .insert(key, known.unwrap_or_default().max(issued_by))?;
         }
         Ok(Written::Done)
     }

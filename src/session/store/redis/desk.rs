@@ -7,7 +7,7 @@ use redis::Cmd;
 use super::link::{Fault, Up};
 use super::names::Names;
 use super::rows::{self, digits, moment};
-use super::scripts::{FORGET, HOLD, INDEX, OWE, PAID, REFUSE, RENEW, REPLACE, TOUCH};
+use super::scripts::{FORGET, HOLD, INDEX, OWE, PAID, RENEW, REPLACE, TOUCH};
 use super::{Owner, WriteId, refusals};
 use crate::clock::{Clock, Timestamp};
 use crate::session::store::{Change, Debt, DebtId, Index, Row, Written};
@@ -264,14 +264,11 @@ impl Desk {
     }
 
     async fn refuse(&self, up: &Up, refused: &[Refusal], now: Timestamp) -> Result<Written, Fault> {
-        let call = REFUSE.call().key(self.names.refusals());
-        let call = call.arg(&self.owner.0).arg(self.names.refusal_news());
-        let call = refused.iter().fold(call.arg(moment(now)), |call, refusal| {
-            call.arg(refusals::encode(refusal))
-                .arg(moment(refusal.until))
-                .arg(refusals::encode_message(refusal))
-        });
-        written(up.run(&call).await?)
+        let told = self.names.refusal_news();
+        for call in refusals::calls(&self.names, self.owner, &told, refused, now) {
+            up.run(&call).await?;
+        }
+        Ok(Written::Done)
     }
 
     async fn paid(&self, up: &Up, ids: &[DebtId]) -> Result<Written, Fault> {

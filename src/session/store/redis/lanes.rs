@@ -13,7 +13,6 @@ use crate::token::SessionHash;
 enum Lane {
     Session(SessionHash),
     Debts,
-    Refusals,
 }
 
 /// See the file's first line.
@@ -108,6 +107,7 @@ fn lanes(change: &Change) -> Vec<Lane> {
             once.into_iter().collect()
         }
         Change::Owe(_) | Change::Hold(..) | Change::Paid(_) => vec![Lane::Debts],
-        Change::Refuse { .. } => vec![Lane::Refusals],
+        // The longer of two counts, whichever comes first.
+        Change::Refuse { .. } => Vec::new(),
     }
 }

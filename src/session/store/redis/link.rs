@@ -308,8 +308,12 @@ impl Link {
             self.warn_once(&server::look_at(&set_up.up).await?);
             self.first_beat(&mut set_up).await?;
             // What is refused from here on is heard.
-            self.refusals.read(&set_up.up, &self.names).await?;
+            let refusals = &self.refusals;
+            refusals.read(&set_up.up, &self.names, self.owner).await?;
             prepare(set_up.up.clone()).await?;
+            // And what was said meanwhile is taken in before anybody is served.
+            set_up.pulse.begin();
+            self.first_beat(&mut set_up).await?;
             Ok(set_up)
         };
         let set_up = timeout(SET_UP, setting_up).await;
@@ -324,6 +328,7 @@ impl Link {
         *said = warnings.to_vec();
     }
 
+    /// Waits for a beat: whatever was said before it is heard by then.
     async fn first_beat(&self, set_up: &mut SetUp) -> Result<(), Fault> {
         self.beat_once(&set_up.up, &set_up.pulse).await?;
         while set_up.pulse.is_waited_for() {
