@@ -386,10 +386,10 @@ impl EndReason {
 /// That the register is full has been said, and can't be helped by trying again: the session has ended all the same.
 fn unless_full(error: StoreError) -> Result<(), StoreError> {
     let source = error.source.as_ref();
-    match source.is_some_and(|source| source.is::<TooMany>()) {
-        true => Ok(()),
-        false => Err(error),
+    if source.is_some_and(|source| source.is::<TooMany>()) {
+        return Ok(());
     }
+    Err(error)
 }
 
 /// What can be said before the provider has said anything.
