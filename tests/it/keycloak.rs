@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
+use crate::support::forgery::parts;
 use crate::support::keycloak::Keycloak;
-use crate::support::{Browser, Page, Scene};
+use crate::support::tap::Tap;
+use crate::support::{Browser, Page, Scene, Setup};
 
 /// Longer than the access tokens of the client `gateway-brief` live (6 s).
 const PAST_BRIEF: Duration = Duration::from_millis(6_500);
@@ -176,6 +178,56 @@ async fn a_sign_out_by_an_administrator_there_ends_the_session_at_the_next_swap(
 
 #[tokio::test]
 #[ignore = "needs Keycloak: run ./test"]
+async fn a_refresh_token_that_was_signed_out_is_worth_nothing_there() {
+    let keycloak = Keycloak::shared().await;
+    let tap = Tap::to(keycloak.port()).await;
+    let scene = scene_through(&keycloak, &tap, |_| {}).await;
+    let browser = scene.browser();
+    sign_in(&browser, "/", "frank").await;
+    tokio::time::sleep(PAST_BRIEF).await;
+    assert_eq!(browser.get("/").await.status, 200);
+    let tokens = tap.refresh_tokens();
+    assert_eq!(tokens.len(), 2, "a sign-in and a swap");
+
+    let page = sign_out(&browser).await;
+    assert!(page.body.contains("confirmed by"), "{}", page.body);
+    let (status, answer) = keycloak.refresh("gateway-brief", &tokens[1]).await;
+    assert_eq!((status, &answer["error"]), (400, &"invalid_grant".into()));
+    assert_eq!(keycloak.sessions_of("frank").await, 0);
+}
+
+/// Keycloak's end of session spares offline tokens: they end by being revoked, or not at all.
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn an_offline_token_ends_with_the_sign_out_too() {
+    let keycloak = Keycloak::shared().await;
+    let tap = Tap::to(keycloak.port()).await;
+    let scene = scene_through(&keycloak, &tap, |setup| {
+        setup.replace("\"email\"]", "\"email\", \"offline_access\"]");
+    })
+    .await;
+    let browser = scene.browser();
+    sign_in(&browser, "/", "grace").await;
+    let token = tap.refresh_tokens().pop().expect("signed in");
+    let (_, claims) = parts(&token);
+    assert_eq!(claims["typ"], "Offline");
+    assert_eq!(
+        keycloak.offline_sessions_of("grace", "gateway-brief").await,
+        1
+    );
+
+    let page = sign_out(&browser).await;
+    assert!(page.body.contains("confirmed by"), "{}", page.body);
+    let (status, answer) = keycloak.refresh("gateway-brief", &token).await;
+    assert_eq!((status, &answer["error"]), (400, &"invalid_grant".into()));
+    assert_eq!(
+        keycloak.offline_sessions_of("grace", "gateway-brief").await,
+        0
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
 async fn an_outage_of_keycloak_signs_nobody_out() {
     let mut keycloak = Keycloak::start().await;
     let scene = scene(&keycloak, "gateway-steady").await;
@@ -254,6 +306,16 @@ access_log = { path = "off" }
 
 async fn scene(keycloak: &Keycloak, client: &str) -> Scene {
     let mut scene = Scene::without_gateway(|setup| keycloak.configure(setup, client)).await;
+    scene.start_gateway();
+    scene
+}
+
+async fn scene_through(keycloak: &Keycloak, tap: &Tap, change: impl FnOnce(&mut Setup)) -> Scene {
+    let mut scene = Scene::without_gateway(|setup| {
+        keycloak.configure_through(setup, "gateway-brief", tap);
+        change(setup);
+    })
+    .await;
     scene.start_gateway();
     scene
 }

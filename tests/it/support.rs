@@ -21,6 +21,7 @@ pub mod keycloak;
 pub mod pki;
 pub mod redis;
 pub mod scene;
+pub mod tap;
 pub mod upstream;
 pub mod wire;
 

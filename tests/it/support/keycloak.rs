@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 
 use super::redis::free_port;
 use super::scene::Setup;
+use super::tap::Tap;
 
 const VERSION: &str = "26.7.3";
 const REALM: &str = "tidegate";
@@ -146,6 +147,41 @@ impl Keycloak {
             .replace("\"gateway\"", &format!("\"{client}\""))
             .replace("{ file = \"$DIR/client_secret\" }", "\"gateway-secret\"")
             .replace("[session]", "[session]\nrefresh_before = \"1s\"");
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The same through something that listens in.
+    pub fn configure_through(&self, setup: &mut Setup, client: &str, tap: &Tap) {
+        self.configure(setup, client);
+        let through = format!("http://127.0.0.1:{}/realms/{REALM}", tap.port());
+        setup.replace(&self.back_channel(), &through);
+    }
+
+    /// Uses a refresh token as the gateway would: status and answer.
+    pub async fn refresh(&self, client: &str, token: &str) -> (u16, Value) {
+        let path = format!("/realms/{REALM}/protocol/openid-connect/token");
+        let form = format!(
+            "grant_type=refresh_token&client_id={client}&client_secret=gateway-secret&refresh_token={token}"
+        );
+        let answer = self.send(Method::POST, &path, None, &form).await;
+        answer.expect("Keycloak runs")
+    }
+
+    /// How many offline sessions a user has for a client.
+    pub async fn offline_sessions_of(&self, user: &str, client: &str) -> usize {
+        let path = format!("/admin/realms/{REALM}/clients?clientId={client}");
+        let clients = self.admin(Method::GET, &path).await;
+        let client = clients[0]["id"].as_str().unwrap().to_owned();
+        let path = format!(
+            "/admin/realms/{REALM}/users/{}/offline-sessions/{client}",
+            self.id_of(user).await
+        );
+        let sessions = self.admin(Method::GET, &path).await;
+        sessions.as_array().unwrap().len()
     }
 
     /// How many events of one kind (`LOGIN`, `REFRESH_TOKEN`, `LOGOUT`...) Keycloak has recorded of a user.
