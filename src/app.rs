@@ -342,6 +342,7 @@ impl Parts {
             pages: Arc::clone(&pages),
             clock,
             spent: endpoint::Spent::default(),
+            logouts: endpoint::UnderWay::default(),
             metrics: Arc::clone(metrics),
             audit: audit.clone(),
         };

@@ -21,7 +21,9 @@ use crate::verify::Verifier;
 
 mod answer;
 mod ask;
+mod backchannel;
 mod callback;
+mod frontchannel;
 mod login_state;
 mod outcome;
 mod parameters;
@@ -36,7 +38,11 @@ mod start;
 mod userinfo;
 
 use ask::Ask;
+pub use backchannel::UnderWay;
 pub use spent::Spent;
+
+/// Where providers send logout tokens.
+const BACK_CHANNEL: &str = "/backchannel_logout";
 
 /// What the endpoints need to know of the configuration.
 #[derive(Clone, Debug)]
@@ -74,6 +80,8 @@ pub struct Endpoints {
     pub clock: Clock,
     /// Sign-ins whose code was sent to its provider.
     pub spent: Spent,
+    /// Logout tokens that are being acted on.
+    pub logouts: UnderWay,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where decisions are noted.
@@ -92,18 +100,22 @@ impl Endpoints {
         peer: &Peer,
         request: Request<Inbound>,
     ) -> Result<Response<Body>, Refusal> {
-        let allow = allowed(path).ok_or(Refusal::NoEndpoint)?;
+        let allow = self.allowed(path).ok_or(Refusal::NoEndpoint)?;
         if !allow.split(", ").any(|method| request.method() == method) {
             return Err(Refusal::Method { allow });
         }
-        let ask = Ask::read(&self.settings.site, target, peer, request).await?;
-        let mut response = self.dispatch(path, &ask).await?;
+        let head_only = request.method() == Method::HEAD;
+        let mut response = match Ask::read(&self.settings.site, target, peer, request).await {
+            Ok(ask) => self.dispatch(path, &ask).await?,
+            Err(refusal) if path == BACK_CHANNEL => backchannel::unreadable(refusal)?,
+            Err(refusal) => return Err(refusal),
+        };
         let headers = response.headers_mut();
         guard(headers);
         if let Some(value) = self.settings.site.strict_transport() {
             headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(value));
         }
-        if ask.method == Method::HEAD {
+        if head_only {
             *response.body_mut() = String::new();
         }
         Ok(response.map(whole))
@@ -122,6 +134,8 @@ impl Endpoints {
             ("/session", _) => self.session(ask).await,
             ("/userinfo", _) => self.userinfo(ask).await,
             ("/refresh", _) => self.refresh(ask).await,
+            (BACK_CHANNEL, _) => self.backchannel_logout(ask).await,
+            ("/frontchannel_logout", _) => self.frontchannel_logout(ask).await,
             _ => Err(Refusal::NoEndpoint),
         }
     }
@@ -130,16 +144,18 @@ impl Endpoints {
     fn idp(&self, name: &str) -> Option<&Arc<Issuer>> {
         self.idps.iter().find(|idp| &*idp.settings().name == name)
     }
-}
 
-/// The methods of each endpoint. A sign-in moves on only by GET: what merely looks (HEAD) must not spend a code.
-fn allowed(path: &str) -> Option<&'static str> {
-    match path {
-        "/sign_in" | "/session" | "/userinfo" => Some("GET, HEAD"),
-        "/start" | "/signed_out" => Some("GET"),
-        "/callback" => Some("GET, POST"),
-        "/sign_out" => Some("GET, HEAD, POST"),
-        "/refresh" => Some("POST"),
-        _ => None,
+    /// The methods of each endpoint. A sign-in moves on only by GET: what merely looks (HEAD) must not spend a code.
+    fn allowed(&self, path: &str) -> Option<&'static str> {
+        match path {
+            "/sign_in" | "/session" | "/userinfo" => Some("GET, HEAD"),
+            "/start" | "/signed_out" => Some("GET"),
+            "/callback" => Some("GET, POST"),
+            "/sign_out" => Some("GET, HEAD, POST"),
+            "/refresh" => Some("POST"),
+            BACK_CHANNEL => self.settings.backchannel_logout.then_some("POST"),
+            "/frontchannel_logout" => self.settings.frontchannel_logout.then_some("GET"),
+            _ => None,
+        }
     }
 }

@@ -22,6 +22,7 @@ use compact::Compact;
 use keys::Keys;
 use refused::{Cleared, Finding, Marks};
 
+pub use logout_token::{LoggedOut, LogoutToken};
 pub use refused::{Criterion, Refusal, Refused, TooMany};
 
 mod cache;
@@ -32,6 +33,7 @@ mod id_token;
 mod json;
 mod jwk;
 mod keys;
+mod logout_token;
 mod refused;
 #[cfg(test)]
 mod tests;
@@ -260,6 +262,27 @@ impl Verifier {
         let skew = provider.settings.clock_skew;
         let now = self.clock.now();
         id_token::check(&token.header, token.claims, client_id, expected, skew, now)
+    }
+
+    /// Verifies a logout token as OpenID Connect Back-Channel Logout section 2.6 asks, but for its coming twice: that is for
+    /// who acts on it to find in [`Verifier::refused`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn verify_logout_token(&self, token: &str) -> Result<LogoutToken, Error> {
+        let token = Compact::read(token)?;
+        let provider = self.provider(&token)?;
+        provider.signed(&token).await?;
+        let issuer::Settings {
+            name, client_id, ..
+        } = provider.issuer.settings();
+        let (skew, now) = (provider.settings.clock_skew, self.clock.now());
+        let (header, claims) = (&token.header, &token.claims);
+        let checked = logout_token::check(name, client_id, header, claims, skew, now);
+        checked.inspect_err(|error| {
+            // Signed by the provider: somebody should know that its logouts have no effect.
+            tracing::warn!(idp = %name, %error, "a logout token of the provider is not accepted");
+        })
     }
 
     /// Waits, for a bounded time, until a provider's first keys are there: to be asked before a code is spent on tokens that

@@ -97,7 +97,8 @@ fn read(mut root: Section<'_>, environment: &Environment, log_format: Format) ->
     let idps = idp::idps(&idp_section);
     let state_dir = state_dir(environment);
     let session = sessions::session(root.section("session"), root.section("store"), &state_dir);
-    let logout = sessions::logout(root.section("logout"));
+    let store = session.as_ref().map(|session| &session.store);
+    let logout = sessions::logout(root.section("logout"), store);
     let headers = headers::headers(root.section("headers"));
     let (upstreams, upstream_names) = upstreams::upstreams(&root.section("upstreams"));
     let around = routes::Surroundings {

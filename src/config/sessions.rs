@@ -243,8 +243,8 @@ fn stores_of(mut section: Section<'_>, kind: Store) -> (Option<PathBuf>, Redis) 
     (path, redis)
 }
 
-/// Reads `[logout]`.
-pub(super) fn logout(mut section: Section<'_>) -> Logout {
+/// Reads `[logout]`. What the provider says of its sessions takes a store that knows which ones those are here.
+pub(super) fn logout(mut section: Section<'_>, store: Option<&StoreSettings>) -> Logout {
     const TOKENS: &[(&str, Token)] = &[
         ("refresh_token", Token::Refresh),
         ("access_token", Token::Access),
@@ -258,8 +258,8 @@ pub(super) fn logout(mut section: Section<'_>) -> Logout {
         ),
         revoke_retry_for: section.or("revoke_retry_for", Duration::from_mins(10), duration),
         refuse_for: section.or("refuse_for", Duration::from_hours(24), some_duration),
-        backchannel: section.or("backchannel", true, flag),
-        frontchannel: section.or("frontchannel", true, flag),
+        backchannel: told_of_ends(&mut section, "backchannel", store),
+        frontchannel: told_of_ends(&mut section, "frontchannel", store),
         post_logout_redirects: section.or(
             "post_logout_redirects",
             Vec::new(),
@@ -268,6 +268,23 @@ pub(super) fn logout(mut section: Section<'_>) -> Logout {
     };
     section.finish();
     logout
+}
+
+fn told_of_ends(
+    section: &mut Section<'_>,
+    key: &'static str,
+    store: Option<&StoreSettings>,
+) -> bool {
+    let field = section.field(key);
+    let wanted = field.as_ref().map_or(Some(true), flag).unwrap_or_default();
+    let can = !matches!(store, Some(StoreSettings::Cookie));
+    if let (true, false, Some(field)) = (wanted, can, &field) {
+        field.warn(
+            format!("`{}` has no effect with session.store = \"cookie\"", field.path),
+            "only a store on the server (disk, redis) knows which sessions a provider means: its endpoint is not there",
+        );
+    }
+    wanted && can
 }
 
 /// Compared exactly, so it stays as written.

@@ -5,10 +5,15 @@ use std::fs;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::CONTENT_TYPE;
+use serde_json::json;
+use tidegate::demo::idp::Algorithm;
 use url::Url;
 
+use crate::support::client::{Client, request};
 use crate::support::redis::{RedisServer, free_port};
-use crate::support::{Browser, Child, Clock, Fault, Gateway, MINUTE, SECOND, Scene, Setup};
+use crate::support::wire::{Reply, Speaks};
+use crate::support::{Browser, Child, Clock, Fault, Gateway, Kind, MINUTE, SECOND, Scene, Setup};
 
 fn over(redis: &RedisServer) -> impl FnOnce(&mut Setup) + use<> {
     let url = redis.url();
@@ -177,4 +182,60 @@ async fn what_redis_keeps_is_no_token_and_opens_nothing() {
         assert!(!has(name.as_bytes()), "{name}");
     }
     assert_eq!(bob.fetch("/app").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn what_the_provider_tells_one_node_holds_on_the_other_at_once() {
+    let redis = RedisServer::start();
+    let scene = Scene::with(over(&redis)).await;
+    let (toml, url) = second(&scene);
+    let mut other = Gateway::start(&toml, &scene.clock);
+    let browser = scene.browser();
+    let there = Client::new(url.clone(), Speaks::H2);
+    for round in 0..5 {
+        browser.login("alice").await;
+        let elsewhere = led_to(&url, &browser, &scene.clock);
+        let held = scene.idp.journal().newest(Kind::Access).unwrap().to_owned();
+        assert_eq!(elsewhere.fetch("/app").await.status, 200);
+        assert_eq!(there.get_as(&held, "/api/x").await.status, 200);
+
+        let token = logout_token(&scene, &held);
+        let reply = send_logout_token(&scene.client(), &token).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        tokio::time::sleep(SECOND / 10).await;
+        assert_eq!(elsewhere.fetch("/app").await.status, 401, "round {round}");
+        assert_eq!(there.get_as(&held, "/api/x").await.status, 401);
+        let again = send_logout_token(&there, &token).await;
+        assert_eq!(again.status, 400, "{}", again.text());
+        if round == 2 {
+            other.stop().await;
+            other = Gateway::start(&toml, &scene.clock);
+            assert_eq!(elsewhere.fetch("/app").await.status, 401, "restarted");
+            assert_eq!(there.get_as(&held, "/api/x").await.status, 401);
+            assert_eq!(send_logout_token(&there, &token).await.status, 400);
+        }
+        browser.forget();
+        scene.clock.advance(SECOND);
+    }
+    other.stop().await;
+}
+
+/// One for the session at the provider that an access token is of.
+fn logout_token(scene: &Scene, access_token: &str) -> String {
+    let held = scene.idp.read(access_token).unwrap();
+    let now = scene.clock.now().as_secs();
+    let claims = json!({
+        "iss": scene.idp.issuer(), "aud": "gateway", "sid": held["sid"],
+        "iat": now, "exp": now + 120, "jti": held["jti"],
+        "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+    });
+    let header = json!({ "alg": "RS256", "typ": "logout+jwt" });
+    scene.idp.sign(Algorithm::Rs256, &header, &claims).unwrap()
+}
+
+async fn send_logout_token(to: &Client, token: &str) -> Reply {
+    let post = request("POST").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let form = format!("logout_token={token}");
+    to.send_with("/oauth2/backchannel_logout", post, form).await
 }

@@ -649,7 +649,9 @@ async fn endpoints_answer_only_what_they_are_for() {
         (Method::GET, "/oauth2/", 404, ""),
         (Method::GET, "/oauth2", 404, ""),
         (Method::GET, "/oauth2/auth", 404, ""),
-        (Method::POST, "/oauth2/backchannel_logout", 404, ""),
+        (Method::GET, "/oauth2/backchannel_logout", 405, "POST"),
+        (Method::HEAD, "/oauth2/frontchannel_logout", 405, "GET"),
+        (Method::POST, "/oauth2/frontchannel_logout", 405, "GET"),
     ] {
         let page = browser.fetch_with(method.clone(), path, &[]).await;
         assert_eq!(page.status, status, "{method} {path}: {}", page.body);
