@@ -108,11 +108,13 @@ impl Endpoints {
 
 /// What can't be read is no logout request (section 2.8).
 pub(super) fn unreadable(refusal: Refusal) -> Result<Response<String>, Refusal> {
-    match refusal {
-        Refusal::Malformed(why) => Ok(invalid(why)),
-        Refusal::TooLarge => Ok(invalid("it is too large")),
-        other => Err(other),
+    if let Refusal::Malformed(why) = refusal {
+        return Ok(invalid(why));
     }
+    if matches!(refusal, Refusal::TooLarge) {
+        return Ok(invalid("it is too large"));
+    }
+    Err(refusal)
 }
 
 /// Section 2.8. The text says which check failed, and nothing of the token.

@@ -435,8 +435,8 @@ async fn one_token_is_good_once() {
     let mut said = claims(&scene, "alice");
     let token = signed(&scene.idp, &said);
     let replies = join_all((0..8).map(|_| send(&scene, &token))).await;
-    let taken = replies.iter().filter(|reply| reply.status == 200).count();
-    assert_eq!(taken, 1, "of eight at once");
+    let heeded = replies.iter().filter(|reply| reply.status == 200).count();
+    assert_eq!(heeded, 1, "of eight at once");
     assert_eq!(status(&browser).await, 401);
 
     scene.clock.advance(SECOND);
