@@ -17,8 +17,8 @@ mod support;
 
 mod admin;
 mod application;
-mod auth0;
 mod audit;
+mod auth0;
 mod backchannel;
 mod chromium;
 mod cli;
