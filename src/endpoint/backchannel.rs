@@ -80,15 +80,15 @@ impl Endpoints {
     /// again is heard; the sessions' end is tried again in any case.
     async fn log_out(&self, token: &LogoutToken) -> Result<(), StoreError> {
         let idp = token.idp.clone();
-        let latest = token.issued.max(self.clock.now());
+        let now = self.clock.now();
         let (whose, issued_by) = match &token.of {
             LoggedOut::Session(sid) => {
                 let sid = sid.clone();
-                (Whose::ProviderSession { idp, sid }, latest + STILL_ISSUES)
+                (Whose::ProviderSession { idp, sid }, now + STILL_ISSUES)
             }
             LoggedOut::User(subject) => {
                 let subject = subject.clone();
-                (Whose::User { idp, subject }, latest)
+                (Whose::User { idp, subject }, now)
             }
         };
         let ending = self

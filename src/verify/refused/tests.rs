@@ -24,13 +24,7 @@ fn alices() -> Marks {
 
 fn alices_with(leeway: Duration) -> Marks {
     let claims = claims(&json!({ "sid": "s1", "iat": 100 }));
-    Marks::of(
-        IDP,
-        "head.alice.signature",
-        "alice",
-        &claims,
-        leeway,
-    )
+    Marks::of(IDP, "head.alice.signature", "alice", &claims, leeway)
 }
 
 fn refusing(criterion: Criterion, issued_by: Timestamp, until: Timestamp) -> Refused {
