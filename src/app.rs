@@ -170,7 +170,7 @@ pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
                 .collect::<io::Result<Vec<_>>>()?;
             let gateway = Gateway::new(
                 Arc::clone(&parts.shared),
-                Forwarder::new(Arc::clone(&parts.forward), &parts.upstreams),
+                Forwarder::new(Arc::clone(&parts.forward), &parts.upstreams, &metrics),
             );
             let worker = Worker {
                 at_work: Arc::clone(&at_work),

@@ -36,6 +36,11 @@ impl Permit {
     pub fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
+
+    /// The same, when the request is on its way and its permit is used up.
+    pub fn into_identity(self) -> Option<Identity> {
+        self.identity
+    }
 }
 
 /// Why a caller may not pass.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::error::Error as _;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -16,23 +17,30 @@ use ipnet::IpNet;
 
 use crate::authorize::{Identity, Permit};
 use crate::connect;
+use crate::ending::Cause;
 use crate::inbound::{self, Inbound};
 use crate::peer::Peer;
 use crate::target::Target;
-use crate::telemetry::RequestId;
+use crate::telemetry::metrics::StreamKind;
+use crate::telemetry::{Metrics, RequestId};
 use crate::verify::Rendered;
 
+mod bound;
 mod chain;
 mod cookies;
+mod frames;
 mod guard;
 mod headers;
 mod identity;
 mod lane;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod upgrade;
 mod upload;
 
+pub use bound::Bound;
+use bound::{Form, Leash, Tie};
 use cookies::OwnCookies;
 use guard::Guard;
 pub use identity::Template;
@@ -50,6 +58,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// The session cookie's name: it and every cookie that begins with it never goes upstream, nor is it taken from there.
     pub cookie: String,
+    /// How long what is open on a route with `on_session_end = "drain"` may go on when its session ends.
+    pub drain: Duration,
 }
 
 /// What `[upstreams.NAME].authorization` says.
@@ -112,10 +122,13 @@ pub enum Error {
     /// 501: an upgrade to something else than WebSocket.
     #[error("only WebSocket can be upgraded to")]
     Upgrade,
+    /// 401: what the request was let through by has ended since.
+    #[error("it has ended meanwhile: {0:?}")]
+    Ended(Cause),
 }
 
 /// A response's body on its way to the client: the upstream's, or one of our own pages.
-pub type Body = http_body_util::Either<connect::Body<Upload>, Full<Bytes>>;
+pub type Body = http_body_util::Either<Bound, Full<Bytes>>;
 
 /// A body of our own.
 pub fn whole(bytes: impl Into<Bytes>) -> Body {
@@ -133,12 +146,17 @@ pub struct Forwarder {
     guard: Arc<Guard>,
     own_cookies: OwnCookies,
     templates: Vec<(HeaderName, Template)>,
+    metrics: Arc<Metrics>,
 }
 
 impl Forwarder {
     /// A forwarder without connections. An identity header whose template can't be read is never set; nobody else can set
     /// it either.
-    pub fn new(settings: Arc<Settings>, upstreams: &HashMap<Arc<str>, Arc<Upstream>>) -> Self {
+    pub fn new(
+        settings: Arc<Settings>,
+        upstreams: &HashMap<Arc<str>, Arc<Upstream>>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         let names = settings.identity.iter().map(|(name, _)| name);
         let guard = Guard::new(names.chain(&settings.strip_incoming));
         let templates = settings
@@ -154,6 +172,7 @@ impl Forwarder {
             own_cookies: OwnCookies::new(&settings.cookie),
             templates: templates.collect(),
             settings,
+            metrics: Arc::clone(metrics),
         }
     }
 
@@ -166,10 +185,6 @@ impl Forwarder {
     ///
     /// # Errors
     /// See [`Error`].
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "a permit is good for one request"
-    )]
     pub fn send<'a>(
         &'a self,
         permit: Permit,
@@ -179,12 +194,29 @@ impl Forwarder {
         request: Request<Inbound>,
     ) -> impl Future<Output = Result<Response<Body>, Error>> + Send + use<'a> {
         // No async fn: every argument would be kept in the future of every request, and the request twice.
-        match self.prepare(&permit, target, peer, id, request) {
-            Ok((lane, tunnel, request)) => Either::Left(lane.send(request).map(move |response| {
-                let response = response.map_err(|error| self::error(lane.name(), error))?;
-                self.pass_on(response, lane, tunnel, target, peer)
-            })),
+        let prepared = self.prepare(&permit, target, peer, id, request);
+        let leash = Leash::of(permit, self.settings.drain);
+        match prepared {
+            Ok((lane, tunnel, mut request)) => {
+                if let Some(leash) = &leash {
+                    request.body_mut().bind(leash);
+                }
+                Either::Left(lane.send(request).map(move |response| {
+                    let response = response.map_err(|error| self::error(lane.name(), error));
+                    let outcome = response.and_then(|response| match over(leash.as_ref()) {
+                        Some(cause) => Err(Error::Ended(cause)),
+                        None => self.pass_on(response, lane, tunnel, leash.as_ref(), target, peer),
+                    });
+                    outcome.inspect_err(|error| self.count(error))
+                }))
+            }
             Err(error) => Either::Right(std::future::ready(Err(error))),
+        }
+    }
+
+    fn count(&self, error: &Error) {
+        if let Error::Ended(cause) = error {
+            bound::count(&self.metrics, StreamKind::Request, *cause);
         }
     }
 
@@ -217,16 +249,21 @@ impl Forwarder {
         mut response: Response<connect::Body<Upload>>,
         lane: &Lane,
         tunnel: Option<upgrade::Asked>,
+        leash: Option<&Leash>,
         target: &Target,
         peer: &Peer,
     ) -> Result<Response<Body>, Error> {
+        // What was asked to be a tunnel has a connection that another task drives.
+        let whole = tunnel.is_none() && response.body().came_whole();
+        let tie = |form| leash.map(|leash| Tie::new(leash, form, &self.metrics));
+        let mut bound = None;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let agreed = switched && upgrade::agreed(response.headers());
         headers::strip_response(response.headers_mut());
         match tunnel {
             Some(tunnel) if agreed => {
                 upgrade::announce(response.headers_mut());
-                tunnel.join(&mut response);
+                tunnel.join(&mut response, tie(Form::WebSocket));
             }
             _ if switched => {
                 return Err(Error::Nonsense {
@@ -235,13 +272,14 @@ impl Forwarder {
                     source: None,
                 });
             }
-            _ => {}
+            _ if whole => {}
+            _ => bound = tie(Form::of(response.headers())),
         }
         self.own_cookies.refuse(response.headers_mut());
         if peer.tls {
             headers::keep_on_https(response.headers_mut(), target);
         }
-        Ok(response.map(http_body_util::Either::Left))
+        Ok(response.map(|body| http_body_util::Either::Left(Bound::new(body, bound))))
     }
 
     fn lane(&self, permit: &Permit) -> Result<&Lane, Error> {
@@ -323,6 +361,10 @@ impl Forwarder {
     }
 }
 
+fn over(leash: Option<&Leash>) -> Option<Cause> {
+    leash.and_then(Leash::over)
+}
+
 fn is_same(uri: &Uri, target: &Target) -> bool {
     uri.authority().is_none()
         && uri.path() == &*target.path
@@ -356,8 +398,9 @@ fn error(upstream: &Arc<str>, source: connect::Error) -> Error {
         }
         connect::Error::Broken(ref cause) if let Some(cause) = of_the_client(cause) => {
             match cause {
-                inbound::Error::Broken(_) => Error::RequestBody,
-                inbound::Error::TooSlow => Error::RequestTooSlow,
+                upload::Error::Client(inbound::Error::Broken(_)) => Error::RequestBody,
+                upload::Error::Client(inbound::Error::TooSlow) => Error::RequestTooSlow,
+                upload::Error::Ended(cause) => Error::Ended(*cause),
             }
         }
         connect::Error::Broken(ref cause) if cause.is_parse() => Error::Nonsense {
@@ -372,7 +415,7 @@ fn error(upstream: &Arc<str>, source: connect::Error) -> Error {
 }
 
 /// What was wrong with the client's body, if the connection broke because of that: hyper then wraps the body's own error.
-fn of_the_client(error: &hyper::Error) -> Option<&inbound::Error> {
+fn of_the_client(error: &hyper::Error) -> Option<&upload::Error> {
     let cause = error.is_user().then(|| error.source()).flatten()?;
     cause.downcast_ref()
 }

@@ -47,6 +47,8 @@ pub mod connect;
 
 pub mod inbound;
 
+pub mod ending;
+
 pub mod pages;
 
 pub mod telemetry;

@@ -55,6 +55,20 @@ pub struct Route {
     pub slide: bool,
     /// Whether unsafe methods with a cookie need `X-CSRF: 1`.
     pub csrf_header: bool,
+    /// What becomes of what is still open when the session, or the bearer token, ends.
+    pub on_session_end: OnSessionEnd,
+}
+
+/// What becomes of a WebSocket, an event stream or a long answer when what it was let through for ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnSessionEnd {
+    /// It ends at once.
+    #[default]
+    Close,
+    /// It may go on for `server.shutdown_grace`.
+    Drain,
+    /// It goes on.
+    Ignore,
 }
 
 /// Where a request goes.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, Timestamp};
+use crate::ending::{Ending, Roll};
 use crate::issuer::Issuer;
 use crate::seal::Keyring;
 use crate::telemetry::{Audit, Metrics};
@@ -41,6 +42,7 @@ mod refuse;
 mod revoke;
 mod share;
 mod store;
+mod streams;
 mod sweep;
 
 #[cfg(test)]
@@ -57,6 +59,7 @@ use store::redis::Redis;
 use store::timed::Timed;
 use store::{Shared, Store};
 
+pub use crate::ending::EndReason;
 pub use list::Summary;
 pub use refuse::Whose;
 pub use store::redis::{RedisAddress, RedisServers, RedisSettings};
@@ -167,6 +170,8 @@ pub struct Live {
     pub generation: u64,
     /// What `forward` made of it for the upstream, rendered once per generation.
     pub rendered: OnceLock<Rendered>,
+    /// The session's end, whatever its generation: for what stays open under it.
+    pub ending: Arc<Ending>,
 }
 
 impl Live {
@@ -190,6 +195,7 @@ impl Live {
             claims: Arc::clone(&self.claims),
             generation: self.generation,
             rendered: OnceLock::new(),
+            ending: Arc::clone(&self.ending),
         }
     }
 }
@@ -221,39 +227,6 @@ pub struct Login {
     /// The session that the browser held before: it ends, so that nobody who planted or knows its cookie gains by the
     /// login.
     pub replaces: Option<SessionCookie>,
-}
-
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum EndReason {
-    /// The person signed out.
-    SignedOut,
-    /// The person signed in anew in the same browser.
-    Replaced,
-    /// The person has signed in elsewhere, and this was the oldest of more sessions than one may have.
-    Displaced,
-    /// The person ended it from another of their sessions.
-    Dismissed,
-    /// An administrator of the gateway ended it.
-    Administrator,
-    /// The provider said that its own session is over, from server to server (OpenID Connect Back-Channel Logout).
-    BackChannel,
-    /// The provider said so through the browser (OpenID Connect Front-Channel Logout).
-    FrontChannel,
-    /// Idle for too long.
-    Idle,
-    /// The absolute deadline.
-    Absolute,
-    /// The provider refused the refresh token.
-    Refused,
-    /// The refresh token was lost in flight: the provider may have rotated it, and the answer never came.
-    LostInFlight,
-    /// The provider's answer to a swap could not be accepted (other subject, failed ID token checks, unusable).
-    BadAnswer,
-    /// The access token ended, and the provider gave nothing to renew it with.
-    Expired,
-    /// The store no longer has it.
-    Forgotten,
 }
 
 /// Why there is no live session.
@@ -369,6 +342,8 @@ pub struct Sessions {
     idps: HashMap<Arc<str>, Provider>,
     /// Sessions in use. What is missing here is looked for in the store.
     hot: DashMap<SessionHash, Arc<Entry>, ByFirstBytes>,
+    /// Sessions under which something is open that waits for their end.
+    streaming: Arc<Roll>,
     store: Arc<dyn Store>,
     /// Where other processes share the store.
     shared: Option<Shared>,
@@ -421,7 +396,9 @@ impl Sessions {
             }
         };
         let store = Timed::over(store, tools.metrics.store(kind));
-        Ok(Self::over(store, settings, tools))
+        let sessions = Self::over(store, settings, tools);
+        sessions.listen();
+        Ok(sessions)
     }
 
     fn over(store: Arc<dyn Store>, settings: Settings, tools: Tools) -> Arc<Self> {
@@ -438,6 +415,7 @@ impl Sessions {
             clock: tools.clock,
             verifier: tools.verifier,
             hot: DashMap::default(),
+            streaming: Arc::default(),
             shared: store.shared(),
             store,
             loads: Semaphore::new(LOADS_AT_ONCE),

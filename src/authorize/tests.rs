@@ -18,6 +18,7 @@ fn route(access: Access, rules: Vec<Rule>) -> Arc<Route> {
         rules,
         slide: true,
         csrf_header: false,
+        on_session_end: crate::route::OnSessionEnd::Close,
     })
 }
 
@@ -40,6 +41,7 @@ fn session(scopes: &[&str], groups: &[&str]) -> Identity {
         claims: Arc::default(),
         generation: 0,
         rendered: std::sync::OnceLock::new(),
+        ending: crate::ending::Ending::new([0; 32], &Arc::default()),
     };
     Identity {
         session: Some(Arc::new(live)),

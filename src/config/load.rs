@@ -131,6 +131,7 @@ fn read(mut root: Section<'_>, environment: &Environment, log_format: Format) ->
             strip_incoming: headers.strip_incoming,
             trusted_proxies: server.trusted_proxies,
             cookie: session.cookie.clone(),
+            drain: server.shutdown_grace,
         },
         cookie: session.cookie,
         upstreams,

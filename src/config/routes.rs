@@ -7,7 +7,7 @@ use url::Host;
 
 use super::reader::{Field, Section, not_yet, suggestion};
 use super::value::{flag, list, text, word};
-use crate::route::{Access, Route, Rule, Table};
+use crate::route::{Access, OnSessionEnd, Route, Rule, Table};
 
 /// What routes are checked against.
 pub(super) struct Surroundings<'a> {
@@ -64,6 +64,11 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Route> {
         ("any", Access::Any),
         ("none", Access::Public),
     ];
+    const ENDS: &[(&str, OnSessionEnd)] = &[
+        ("close", OnSessionEnd::Close),
+        ("drain", OnSessionEnd::Drain),
+        ("ignore", OnSessionEnd::Ignore),
+    ];
     let host = section.optional("host", host);
     let path = section.required("path", "path = \"/{*rest}\"", text);
     let upstream = section.required(
@@ -98,7 +103,8 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Route> {
     });
     let slide = section.or("slide", true, flag);
     section.optional("credential_from", credential_from);
-    section.later(&["rate_limit", "on_session_end"]);
+    let on_session_end = guarded(&mut section, "on_session_end", access, word(ENDS, &[]));
+    section.later(&["rate_limit"]);
     section.finish();
     let path = path?;
     Some(Route {
@@ -110,6 +116,7 @@ fn route(mut section: Section<'_>, around: &Surroundings<'_>) -> Option<Route> {
         rules: rules.unwrap_or_default(),
         slide,
         csrf_header: csrf.unwrap_or(false),
+        on_session_end: on_session_end.unwrap_or_default(),
     })
 }
 

@@ -311,7 +311,6 @@ fn the_contracts_whole_configuration_is_refused_for_what_is_not_there_yet_and_no
             "routes[1].rules[0].max_age",
             "routes[1].rules[1].client_ip",
             "routes[2].rate_limit",
-            "routes[2].on_session_end",
             "pages.logo",
             "pages.templates",
             "pages.languages",

@@ -39,6 +39,11 @@ impl<B: Outgoing> Body<B> {
         body
     }
 
+    /// Whether all of it was here together with its head: nothing more is to come over its connection.
+    pub fn came_whole(&self) -> bool {
+        self.lease.is_none()
+    }
+
     /// Gives the connection back if nothing more of this exchange is to come.
     fn settle(&mut self) {
         if let Some(lease) = self.lease.take_if(|lease| lease.is_idle())

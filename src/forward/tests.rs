@@ -24,8 +24,9 @@ use tokio_tungstenite::tungstenite::Message;
 use super::*;
 use crate::authorize::authorize;
 use crate::clock::Timestamp;
+use crate::ending::Ending;
 use crate::inbound::Hearing;
-use crate::route::{Access, Route};
+use crate::route::{Access, OnSessionEnd, Route};
 use crate::session::Live;
 use crate::token::AccessToken;
 use crate::verify::Verified;
@@ -48,6 +49,7 @@ struct Setup {
     tls: bool,
     h2: bool,
     request_timeout: Duration,
+    on_session_end: OnSessionEnd,
 }
 
 impl Setup {
@@ -60,6 +62,7 @@ impl Setup {
             tls: true,
             h2: false,
             request_timeout: Duration::from_secs(10),
+            on_session_end: OnSessionEnd::Close,
         }
     }
 
@@ -122,6 +125,7 @@ impl Setup {
             rules: Vec::new(),
             slide: true,
             csrf_header: false,
+            on_session_end: self.on_session_end,
         }
     }
 
@@ -162,9 +166,10 @@ impl Setup {
                 .map(|net| net.parse().unwrap())
                 .collect(),
             cookie: "__Host-tidegate".to_owned(),
+            drain: Duration::from_millis(300),
         };
         let upstreams = HashMap::from([(Arc::clone(&upstream.name), Arc::new(upstream))]);
-        Forwarder::new(Arc::new(settings), &upstreams)
+        Forwarder::new(Arc::new(settings), &upstreams, &Arc::new(Metrics::new([])))
     }
 }
 
@@ -211,6 +216,7 @@ async fn serve(
                 Error::RequestBody => 400,
                 Error::RequestTooSlow => 408,
                 Error::Upgrade => 501,
+                Error::Ended(_) => 401,
             };
             let mut response = Response::new(whole(error.to_string()));
             *response.status_mut() = StatusCode::from_u16(status).unwrap();
@@ -257,6 +263,7 @@ fn in_session() -> Identity {
             claims: Arc::new(id_claims.as_object().unwrap().clone()),
             generation: 1,
             rendered: OnceLock::new(),
+            ending: Ending::new([0; 32], &Arc::default()),
         })),
     }
 }

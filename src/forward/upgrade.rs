@@ -7,6 +7,8 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::Error;
+use super::bound::{Over, Tie};
+use super::tunnel::Tunnel;
 use crate::inbound::Inbound;
 
 /// The client's half of a tunnel that the upstream has not agreed to yet.
@@ -54,24 +56,27 @@ pub(super) fn agreed(headers: &HeaderMap) -> bool {
 }
 
 impl Asked {
-    /// Joins both sides. The tunnel lives in a task of its own until either side is done, or gone.
-    pub(super) fn join<B>(self, response: &mut Response<B>) {
+    /// Joins both sides. The tunnel lives in a task of its own until either side is done, or gone, or the tie is over.
+    pub(super) fn join<B>(self, response: &mut Response<B>, tie: Option<Tie>) {
         let upstream = hyper::upgrade::on(response);
-        tokio::spawn(tunnel(self.0, upstream));
+        tokio::spawn(tunnel(self.0, upstream, tie));
     }
 }
 
-/// Copies until both sides have ended. Whoever wants to end it sooner drops this future: that closes both connections.
-async fn tunnel(client: OnUpgrade, upstream: OnUpgrade) {
-    let outcome = async {
-        let (client, upstream) = tokio::try_join!(client, upstream)?;
-        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
-        tokio::io::copy_bidirectional(&mut client, &mut upstream).await?;
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+async fn tunnel(client: OnUpgrade, upstream: OnUpgrade, tie: Option<Tie>) {
+    let mut over = Over(tie);
+    let joined = tokio::select! {
+        joined = async { tokio::try_join!(client, upstream) } => joined,
+        // Nothing has been said yet that could be left half said.
+        _ = &mut over => return,
+    };
+    let (client, upstream) = match joined {
+        Ok((client, upstream)) => (TokioIo::new(client), TokioIo::new(upstream)),
+        Err(error) => return tracing::debug!(%error, "a WebSocket did not begin"),
     };
     // How a tunnel ends is between its two ends.
-    if let Err(error) = outcome.await {
-        tracing::debug!(error, "a WebSocket broke off");
+    if let Err(error) = Tunnel::between(client, upstream).run(over).await {
+        tracing::debug!(%error, "a WebSocket broke off");
     }
 }
 

@@ -3,24 +3,50 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
+use super::bound::Leash;
 use super::guard::Guard;
+use crate::ending::{Cause, Ending};
 use crate::inbound::{self, Inbound};
+
+/// Why a client's body does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is the client's fault.
+    #[error(transparent)]
+    Client(#[from] inbound::Error),
+    /// What it was let through by has ended.
+    #[error("what the request was let through by has ended: {0:?}")]
+    Ended(Cause),
+}
 
 /// A client's body.
 #[derive(Debug)]
 pub struct Upload {
     incoming: Inbound,
     guard: Arc<Guard>,
+    end: Option<(Arc<Ending>, Duration)>,
 }
 
 impl Upload {
     pub(super) fn new(incoming: Inbound, guard: Arc<Guard>) -> Self {
-        Self { incoming, guard }
+        Self {
+            incoming,
+            guard,
+            end: None,
+        }
+    }
+
+    /// From now on no more of it is passed on than may be.
+    pub(super) fn bind(&mut self, leash: &Leash) {
+        if !self.incoming.is_end_stream() {
+            self.end = Some((Arc::clone(leash.ending()), leash.grace()));
+        }
     }
 
     fn judge(&self, trailers: HeaderMap) -> HeaderMap {
@@ -41,16 +67,21 @@ impl Upload {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = inbound::Error;
+    type Error = Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, inbound::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
         let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
-            other => return Poll::Ready(other),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+            None => return Poll::Ready(None),
         };
+        let end = self.end.as_ref();
+        if let Some(cause) = end.and_then(|(ending, grace)| ending.came(*grace)) {
+            return Poll::Ready(Some(Err(Error::Ended(cause))));
+        }
         Poll::Ready(Some(Ok(match frame.into_trailers() {
             Ok(trailers) => Frame::trailers(self.judge(trailers)),
             Err(frame) => frame,

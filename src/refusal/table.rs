@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Refusal;
+use crate::ending::Cause;
 use crate::route::Access;
 use crate::session::EndReason;
 use crate::{authorize, credential, forward, issuer, route, session, target, verify};
@@ -418,6 +419,8 @@ fn of_forward(error: &forward::Error) -> Row {
             "upgrade",
             "Only WebSocket connections can be upgraded to.",
         ),
+        forward::Error::Ended(Cause::Session(reason)) => of_end(*reason),
+        forward::Error::Ended(Cause::Token) => of_bearer(&verify::Error::Revoked),
     }
 }
 

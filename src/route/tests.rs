@@ -17,6 +17,7 @@ fn route(pattern: &str) -> Route {
         rules: Vec::new(),
         slide: true,
         csrf_header: false,
+        on_session_end: OnSessionEnd::Close,
     }
 }
 

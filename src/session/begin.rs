@@ -53,7 +53,14 @@ impl Sessions {
             let term = self.term(RevocationSource::SignIn);
             self.owe(Owed::all_of(&idp, grant, &term));
         })?;
-        let entry = Entry::new(hash, Box::new(record), false, now, now, &self.settings);
+        let entry = Entry::new(
+            self.ending(hash),
+            Box::new(record),
+            false,
+            now,
+            now,
+            &self.settings,
+        );
         self.confirmed(&entry, edition, now);
         // Whoever counted this person's sessions at the same moment may have found it in the store.
         let entry = Arc::clone(&self.hot.entry(hash).or_insert_with(|| Arc::new(entry)));

@@ -10,8 +10,13 @@ use crate::clock::Timestamp;
 const TICK: Duration = Duration::from_secs(1);
 
 impl Sessions {
-    /// Retries owed revocations, sweeps what has expired, takes samples; runs until the process ends.
+    /// Retries owed revocations, sweeps what has expired, takes samples, ends what outlives its session; runs until the
+    /// process ends.
     pub async fn keep_house(self: Arc<Self>) {
+        tokio::join!(self.do_chores(), self.watch_streams());
+    }
+
+    async fn do_chores(self: &Arc<Self>) {
         let mut claims = Chore::every(TICK);
         let mut samples = Chore::every(Duration::from_secs(5));
         let mut sweeps = Chore::every(Duration::from_secs(15));

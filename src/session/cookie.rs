@@ -205,7 +205,14 @@ impl Sessions {
         let row = record.row(&hash, &self.keys, seen, self.settings.idle_timeout);
         let created = self.store.write(Change::Create(hash, row)).await;
         created.map_err(Error::Store)?;
-        let entry = Entry::new(hash, Box::new(record), false, seen, now, &self.settings);
+        let entry = Entry::new(
+            self.ending(hash),
+            Box::new(record),
+            false,
+            seen,
+            now,
+            &self.settings,
+        );
         let entry = Arc::clone(&self.hot.entry(hash).or_insert_with(|| Arc::new(entry)));
         tracing::debug!(session = %entry.name(), "won back from its cookie");
         Ok(entry)

@@ -52,7 +52,7 @@ impl Sessions {
             id_token: record.id_token.clone(),
         };
         state.kept = Kept::Over(tombstone);
-        entry.close();
+        entry.close(reason);
         self.metrics.sessions_ended.count(reason.ending());
         self.audit.note(&Event::SessionEnded {
             idp: &burial.idp,
@@ -191,7 +191,7 @@ impl Sessions {
             return Ok(Some(Vec::new()));
         }
         drop(state);
-        let live = record.live();
+        let live = record.live(&entry.ending);
         self.refuse_late(record.refusals(&live, tokens, self.clock.now()));
         Ok(Some(self.owed_by(&record, &live, reason, tokens)))
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::record::{Kept, Phase, Record};
 use super::store::news::Edition;
 use super::{Activity, EndReason, Error, Live, Settings, pace};
 use crate::clock::Timestamp;
+use crate::ending::{Cause, Ending};
 use crate::token::SessionHash;
 
 /// "Last seen" is not written more often than this, so that the requests of one session don't fight for it.
@@ -39,8 +40,8 @@ pub(super) struct Entry {
     /// Since when it is in memory.
     since: Timestamp,
     absolute_deadline: Timestamp,
-    /// Set under the lock, together with [`State::kept`].
-    over: AtomicBool,
+    /// Comes under the lock, together with [`State::kept`].
+    pub(super) ending: Arc<Ending>,
     current: ArcSwap<Current>,
     seen: AtomicU64,
     seen_saved: AtomicU64,
@@ -116,21 +117,22 @@ pub(super) enum SecondTry {
 impl Entry {
     /// A session that begins, or comes out of the store. `held`: another process holds the lease of its swap.
     pub(super) fn new(
-        hash: SessionHash,
+        ending: Arc<Ending>,
         record: Box<Record>,
         held: bool,
         seen: Timestamp,
         now: Timestamp,
         settings: &Settings,
     ) -> Self {
-        let current = Current::of(&record, settings, &hash);
+        let hash = SessionHash::from_bytes(*ending.key());
+        let current = Current::of(&record, settings, &hash, &ending);
         let absolute_deadline = record.absolute_deadline;
         let state = State::new(record, held);
         let entry = Self {
             hash,
             since: now,
             absolute_deadline,
-            over: AtomicBool::new(false),
+            ending,
             current: ArcSwap::from_pointee(current),
             seen: AtomicU64::new(seen.as_millis()),
             seen_saved: AtomicU64::new(seen.as_millis()),
@@ -153,8 +155,13 @@ impl Entry {
 
     /// Whether that still holds.
     pub(super) fn is_confirmed(&self, edition: Edition, now: Timestamp, ttl: Duration) -> bool {
-        self.confirmed.edition.load(Ordering::Acquire) == edition.as_u64()
+        self.is_confirmed_under(edition)
             && now < Timestamp::from_millis(self.confirmed.at.load(Ordering::Relaxed)) + ttl
+    }
+
+    /// Whether it held when it was looked at last, and nothing was heard since.
+    pub(super) fn is_confirmed_under(&self, edition: Edition) -> bool {
+        self.confirmed.edition.load(Ordering::Acquire) == edition.as_u64()
     }
 
     /// Whether it is time to look at the store again, so that no request has to wait for it: `true` for one caller.
@@ -248,8 +255,8 @@ impl Entry {
     /// Lets requests see what the record holds now.
     pub(super) fn publish(&self, state: &State, settings: &Settings) {
         if let Kept::Alive(record) = &state.kept {
-            self.current
-                .store(Arc::new(Current::of(record, settings, &self.hash)));
+            let current = Current::of(record, settings, &self.hash, &self.ending);
+            self.current.store(Arc::new(current));
             self.pause_swaps(state);
         }
     }
@@ -273,20 +280,35 @@ impl Entry {
             .store(at.as_millis(), Ordering::Relaxed);
     }
 
-    /// No request is served by it from now on. To be called under the lock.
-    pub(super) fn close(&self) {
-        self.over.store(true, Ordering::Release);
+    /// No request is served by it from now on, and what is open under it ends. To be called under the lock.
+    pub(super) fn close(&self, reason: EndReason) {
+        self.ending.come(Cause::Session(reason));
     }
 
     /// Whether it has ended. That is final, whatever the store says.
     pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
+        self.ending.has_come()
+    }
+
+    /// Whether a request under way, or something that it left open, was let through by this session.
+    pub(super) fn is_in_use(&self) -> bool {
+        let current = self.current.load();
+        // This entry has one, and each form of its tokens.
+        let own = 2 + usize::from(current.graced.get().is_some());
+        Arc::strong_count(&current.live) > 1
+            || current
+                .graced
+                .get()
+                .is_some_and(|live| Arc::strong_count(live) > 1)
+            || Arc::strong_count(&self.ending) > own
     }
 
     /// Whether memory may forget it, since the store knows all of it and nobody has asked for it in a while.
     pub(super) fn may_leave(&self, now: Timestamp, quiet: Duration) -> bool {
         let seen = self.seen();
-        if now < seen.max(self.since) + quiet
+        // There must never be two of the same, of which only one hears of the end.
+        if self.is_in_use()
+            || now < seen.max(self.since) + quiet
             || seen.as_millis() != self.seen_saved.load(Ordering::Relaxed)
         {
             return false;
@@ -298,7 +320,7 @@ impl Entry {
 }
 
 impl Current {
-    fn of(record: &Record, settings: &Settings, hash: &SessionHash) -> Self {
+    fn of(record: &Record, settings: &Settings, hash: &SessionHash, ending: &Arc<Ending>) -> Self {
         let swap_at = record.swap_at(settings.refresh_before, hash);
         // What no check has passed is not served: the first request has it checked.
         let fresh_until = match record.unchecked {
@@ -306,7 +328,7 @@ impl Current {
             None => pace::fresh_until(record.obtained, record.access_expires),
         };
         Self {
-            live: Arc::new(record.live()),
+            live: Arc::new(record.live(ending)),
             fresh_until,
             graced: OnceLock::new(),
             swap_at: AtomicU64::new(swap_at.as_millis()),

@@ -53,7 +53,14 @@ impl Sessions {
             Kept::Alive(record) => record,
             Kept::Over(tombstone) => return Err(Error::Ended(tombstone.reason)),
         };
-        let entry = Entry::new(hash, record, held, row.seen, now, &self.settings);
+        let entry = Entry::new(
+            self.ending(hash),
+            record,
+            held,
+            row.seen,
+            now,
+            &self.settings,
+        );
         self.confirmed(&entry, edition, now);
         // Of two that looked at once, the first one's is everybody's.
         let entry = self.hot.entry(hash).or_insert_with(|| Arc::new(entry));

@@ -93,7 +93,7 @@ impl EndReason {
     }
 
     /// What it is counted as.
-    pub(super) fn ending(self) -> Ending {
+    pub fn ending(self) -> Ending {
         match self {
             Self::SignedOut => Ending::SignedOut,
             Self::Replaced => Ending::Replaced,

@@ -16,6 +16,7 @@ use super::entry::Trouble;
 use super::store::{Index, Row};
 use super::{EndReason, Live, Login, pace};
 use crate::clock::Timestamp;
+use crate::ending::Ending;
 use crate::seal::{Keyring, Purpose};
 use crate::token::{AccessToken, Grant, IdToken, RefreshToken, SessionHash};
 use crate::verify::{Criterion, IdClaims, Refusal};
@@ -312,7 +313,7 @@ impl Record {
     }
 
     /// As a request sees it.
-    pub(super) fn live(&self) -> Live {
+    pub(super) fn live(&self, ending: &Arc<Ending>) -> Live {
         Live {
             idp: Arc::clone(&self.idp),
             subject: Arc::clone(&self.subject),
@@ -323,6 +324,7 @@ impl Record {
             claims: Arc::clone(&self.claims),
             generation: self.generation,
             rendered: std::sync::OnceLock::new(),
+            ending: Arc::clone(ending),
         }
     }
 

@@ -34,6 +34,15 @@ impl Sessions {
         heard && entry.is_confirmed(edition, now, self.settings.cache_ttl)
     }
 
+    /// Whether another node has changed something about it, or a neighbour, that this one has not looked at; how long ago it
+    /// looked does not matter.
+    pub(super) fn has_missed_news_of(&self, entry: &Entry) -> bool {
+        let shared = self.shared.as_ref();
+        shared.is_some_and(|shared| {
+            shared.news.link_is_up() && !entry.is_confirmed_under(shared.news.edition(&entry.hash))
+        })
+    }
+
     /// Looks at the store again in good time, so that no request of a session in use waits for it.
     pub(super) fn look_ahead(self: &Arc<Self>, entry: &Arc<Entry>, now: Timestamp) {
         if self.shared.is_some() && entry.confirmation_is_due(now) {
@@ -171,12 +180,12 @@ impl Sessions {
             };
             let newer = record.generation > tombstone.generation();
             let late = newer.then(|| {
-                let live = record.live();
+                let live = record.live(&entry.ending);
                 let refusals = record.refusals(&live, tokens, self.clock.now());
                 (self.owed_by(record, &live, reason, tokens), refusals)
             });
             state.kept = Kept::Over(tombstone);
-            entry.close();
+            entry.close(reason);
             late
         };
         if let Some((owed, refusals)) = late {

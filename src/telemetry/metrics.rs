@@ -19,7 +19,7 @@ mod tests;
 
 pub use label::{
     Ending, KeysOutcome, Label, LoginOutcome, RevocationOutcome, RevocationSource,
-    RevocationTarget, StoreOperation, SwapOutcome, WaitedFor,
+    RevocationTarget, StoreOperation, StreamEnding, StreamKind, SwapOutcome, WaitedFor,
 };
 use series::{Count, Labels, Timing, timing};
 pub use series::{Counters, Durations, Level};
@@ -38,6 +38,10 @@ pub struct Metrics {
     pub sessions_active: Level,
     /// `tidegate_sessions_ended_total{reason}`.
     pub sessions_ended: Counters<Ending>,
+    /// `tidegate_sessions_streaming`: sessions under which something is open. Sampled.
+    pub sessions_streaming: Level,
+    /// `tidegate_streams_ended_total{kind,reason}`: what was ended together with its session or token.
+    pub streams_ended: Counters<(StreamKind, StreamEnding)>,
     /// `tidegate_session_waits_total{on}`: requests that had to wait. In steady state none does.
     pub session_waits: Counters<WaitedFor>,
     /// `tidegate_revocations_total{source,target,outcome}`.
@@ -105,6 +109,16 @@ impl Metrics {
                 "Sessions that have not ended, as the store last said",
             ),
             sessions_ended: counters(&mut r, "sessions_ended_total", "Sessions that ended here"),
+            sessions_streaming: level(
+                &mut r,
+                "sessions_streaming",
+                "Sessions under which a WebSocket, an event stream or a long answer is open",
+            ),
+            streams_ended: counters(
+                &mut r,
+                "streams_ended_total",
+                "What was ended together with its session or token",
+            ),
             session_waits: counters(
                 &mut r,
                 "session_waits_total",

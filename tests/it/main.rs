@@ -33,3 +33,4 @@ mod session_cookie;
 mod sign_in;
 mod sign_out;
 mod story;
+mod streams;

@@ -27,6 +27,19 @@ pub(in crate::session) struct News {
     /// Odd while the link is down.
     link: AtomicU64,
     waiting: Mutex<HashMap<SessionHash, Arc<Notify>>>,
+    reader: Mutex<Option<Reader>>,
+}
+
+/// Who is told at once.
+type Reader = Box<dyn Fn(Heard) + Send + Sync>;
+
+/// What there is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::session) enum Heard {
+    /// Another process has changed this session.
+    Changed(SessionHash),
+    /// Changes are heard again: any session may have been changed while they were not.
+    LinkUp,
 }
 
 /// A state of the news about one session. Never 0 once the link has been up.
@@ -54,6 +67,7 @@ impl Default for News {
             groups: (0..GROUPS).map(|_| AtomicU64::new(0)).collect(),
             link: AtomicU64::new(1),
             waiting: Mutex::default(),
+            reader: Mutex::default(),
         }
     }
 }
@@ -75,6 +89,7 @@ impl News {
     pub(in crate::session) fn link_up(&self) {
         self.turn(|link| !link.is_multiple_of(2));
         self.wake_all();
+        self.tell(Heard::LinkUp);
     }
 
     /// Changes may go unheard from now on.
@@ -96,6 +111,22 @@ impl News {
         if let Some(waiting) = self.waiting().get(id) {
             waiting.notify_waiters();
         }
+        self.tell(Heard::Changed(*id));
+    }
+
+    /// Who is told of every change as it is heard, and must not take long over it.
+    pub(in crate::session) fn tell_all_to(&self, reader: impl Fn(Heard) + Send + Sync + 'static) {
+        *self.reader() = Some(Box::new(reader));
+    }
+
+    fn tell(&self, heard: Heard) {
+        if let Some(reader) = &*self.reader() {
+            reader(heard);
+        }
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Option<Reader>> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn group(&self, id: &SessionHash) -> &AtomicU64 {

@@ -143,6 +143,51 @@ label! {
 }
 
 label! {
+    /// What was still open when its session ended.
+    StreamKind, "kind":
+    /// A WebSocket: closed with a close frame.
+    WebSocket = "websocket",
+    /// Events or records without an end of their own: ended between two of them.
+    Events = "events",
+    /// Any other answer: broken off.
+    Response = "response",
+    /// A request whose answer had not begun: refused.
+    Request = "request",
+}
+
+/// Why a stream was ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnding {
+    /// Its session ended.
+    Session(Ending),
+    /// Its bearer token is refused.
+    Token,
+}
+
+impl Label for StreamEnding {
+    const COUNT: usize = Ending::COUNT + 1;
+
+    fn all() -> Vec<Self> {
+        let sessions = Ending::all().into_iter().map(Self::Session);
+        sessions.chain([Self::Token]).collect()
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Session(ending) => ending.index(),
+            Self::Token => Ending::COUNT,
+        }
+    }
+
+    fn labels(self) -> Vec<(&'static str, &'static str)> {
+        match self {
+            Self::Session(ending) => ending.labels(),
+            Self::Token => vec![("reason", "token_refused")],
+        }
+    }
+}
+
+label! {
     /// What a request had to wait for.
     WaitedFor, "on":
     /// The identity provider: its access token had ended.
@@ -227,6 +272,25 @@ label! {
     Census = "census",
     /// To keep a swap's lease, or whose turn it is to keep house.
     Lease = "lease",
+}
+
+impl<A: Label, B: Label> Label for (A, B) {
+    const COUNT: usize = A::COUNT * B::COUNT;
+
+    fn all() -> Vec<Self> {
+        let firsts = A::all().into_iter();
+        firsts
+            .flat_map(|a| B::all().into_iter().map(move |b| (a, b)))
+            .collect()
+    }
+
+    fn index(self) -> usize {
+        self.0.index() * B::COUNT + self.1.index()
+    }
+
+    fn labels(self) -> Vec<(&'static str, &'static str)> {
+        [self.0.labels(), self.1.labels()].concat()
+    }
 }
 
 impl<A: Label, B: Label, C: Label> Label for (A, B, C) {

@@ -1,0 +1,1 @@
+//! How a tunnel ends, over in-memory pipes and a paused clock.
