@@ -15,7 +15,7 @@ use crate::support::redis::{RedisServer, free_port};
 use crate::support::wire::{Reply, Speaks};
 use crate::support::{Browser, Child, Clock, Fault, Gateway, Kind, MINUTE, SECOND, Scene, Setup};
 
-fn over(redis: &RedisServer) -> impl FnOnce(&mut Setup) + use<> {
+pub fn over(redis: &RedisServer) -> impl FnOnce(&mut Setup) + use<> {
     let url = redis.url();
     move |setup| {
         setup.replace("\"memory\"", "\"redis\"");
@@ -25,7 +25,7 @@ fn over(redis: &RedisServer) -> impl FnOnce(&mut Setup) + use<> {
 }
 
 /// The scene's configuration for a second node, and where that is.
-fn second(scene: &Scene) -> (String, Url) {
+pub fn second(scene: &Scene) -> (String, Url) {
     let mut url = scene.url().clone();
     let (first, port) = (url.port().unwrap().to_string(), free_port());
     url.set_port(Some(port)).unwrap();
@@ -33,7 +33,7 @@ fn second(scene: &Scene) -> (String, Url) {
 }
 
 /// The same browser, led to the other node by whatever balances the load.
-fn led_to(url: &Url, browser: &Browser, clock: &Clock) -> Browser {
+pub fn led_to(url: &Url, browser: &Browser, clock: &Clock) -> Browser {
     let there = Browser::new(url.clone(), clock.clone());
     there.put_cookie(browser.session_cookie().unwrap());
     there

@@ -19,8 +19,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{self, CloseFrame};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use url::Url;
 
+use crate::redis::{led_to, over, second};
 use crate::support::browser::Browser;
 use crate::support::exposition::Scrape;
 use crate::support::redis::RedisServer;
@@ -238,43 +238,47 @@ where
     .await
 }
 
+/// The n-th frame of a flood: messages of three frames each, of all kinds of lengths.
+fn nth(n: usize) -> Vec<u8> {
+    let length = [1, 125, 126, 70_000, 65_535, 300_000][n % 6];
+    vec![u8::try_from(n % 251).unwrap(); length]
+}
+
+fn nth_frame(n: usize) -> Message {
+    let opcode = [Data::Binary, Data::Continue, Data::Continue][n % 3];
+    Message::Frame(frame::Frame::message(
+        nth(n),
+        OpCode::Data(opcode),
+        n % 3 == 2,
+    ))
+}
+
+/// Floods until the connection is gone, and tells what the last word of the other side was.
+async fn flood(stream: TcpStream, tell: mpsc::UnboundedSender<Option<CloseFrame>>) {
+    let socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+    let (mut say, mut hear) = socket.split();
+    let says = async {
+        let mut frames = (0..).map(nth_frame);
+        while say.send(frames.next().unwrap()).await.is_ok() {}
+    };
+    let hears = async {
+        let mut close = None;
+        while let Some(Ok(message)) = hear.next().await {
+            close = Some(message);
+        }
+        if let Some(Message::Close(close)) = close {
+            tell.send(close).unwrap();
+        }
+    };
+    tokio::join!(says, hears);
+}
+
 /// An upstream that goes on and on gets its word through, frame by frame, until the last one: none is cut, and the close frame
 /// stands between two of them, though it may stand in the middle of a message.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_frames_before_the_last_are_whole_though_the_upstream_floods() {
     let (tell, mut told) = mpsc::unbounded_channel();
-    let scene = scene_with("", move |stream| {
-        let tell = tell.clone();
-        async move {
-            let socket = tokio_tungstenite::accept_async(stream).await.unwrap();
-            let (mut say, mut hear) = socket.split();
-            let flood = async {
-                for n in 0_usize.. {
-                    let length = [1, 125, 126, 70_000, 65_535, 300_000][n % 6];
-                    let data = vec![u8::try_from(n % 251).unwrap(); length];
-                    // Messages of three frames each.
-                    let opcode = if n % 3 == 0 {
-                        Data::Binary
-                    } else {
-                        Data::Continue
-                    };
-                    let frame = frame::Frame::message(data, OpCode::Data(opcode), n % 3 == 2);
-                    if say.send(Message::Frame(frame)).await.is_err() {
-                        break;
-                    }
-                }
-            };
-            let hears = async {
-                while let Some(Ok(message)) = hear.next().await {
-                    if let Message::Close(close) = message {
-                        tell.send(close).unwrap();
-                    }
-                }
-            };
-            tokio::join!(flood, hears);
-        }
-    })
-    .await;
+    let scene = scene_with("", move |stream| flood(stream, tell.clone())).await;
     let browser = scene.browser();
     browser.login("alice").await;
     for round in 0..4 {
@@ -293,16 +297,10 @@ async fn the_frames_before_the_last_are_whole_though_the_upstream_floods() {
         }
         let (rest, close) = heard_out(&mut socket).await;
         messages.extend(rest);
-        for (n, message) in messages.iter().enumerate() {
-            let data = message.clone().into_data();
-            let frames = (n * 3..n * 3 + 3).map(|n| {
-                let length = [1, 125, 126, 70_000, 65_535, 300_000][n % 6];
-                vec![u8::try_from(n % 251).unwrap(); length]
-            });
-            assert!(
-                data == frames.collect::<Vec<_>>().concat(),
-                "message {n} of round {round}"
-            );
+        for (n, message) in messages.into_iter().enumerate() {
+            let frames: Vec<_> = (n * 3..n * 3 + 3).map(nth).collect();
+            let same = message.into_data() == frames.concat();
+            assert!(same, "message {n} of round {round}");
         }
         assert_eq!(u16::from(close.unwrap().code), 1008);
         let close = timeout(SOON, told.recv()).await.unwrap().unwrap().unwrap();
@@ -536,7 +534,7 @@ async fn a_deadline_ends_what_is_open_though_no_request_comes() {
         } else {
             30 * MINUTE
         };
-        scene.clock.advance(close_by - 30 * SECOND);
+        scene.clock.advance(close_by.saturating_sub(30 * SECOND));
         tokio::time::sleep(SECOND * 3 / 2).await;
         assert!(echoes(&mut socket).await, "{deadline}");
         scene.clock.advance(31 * SECOND);
@@ -651,31 +649,6 @@ async fn half_an_upload_and_an_answer_that_has_not_begun_are_refused() {
     );
 }
 
-fn over(redis: &RedisServer) -> impl FnOnce(&mut Setup) + use<> {
-    let url = redis.url();
-    move |setup| {
-        setup.replace("\"memory\"", "\"redis\"");
-        setup
-            .toml
-            .push_str(&format!("[store.redis]\nurl = \"{url}\"\n"));
-    }
-}
-
-/// The scene's configuration for a second node, and where that is.
-fn second(scene: &Scene) -> (String, Url) {
-    let mut url = scene.url().clone();
-    let first = url.port().unwrap().to_string();
-    let port = crate::support::redis::free_port();
-    url.set_port(Some(port)).unwrap();
-    (scene.toml().replace(&first, &port.to_string()), url)
-}
-
-fn led_to(url: &Url, browser: &Browser, scene: &Scene) -> Browser {
-    let there = Browser::new(url.clone(), scene.clock.clone());
-    there.put_cookie(browser.session_cookie().unwrap());
-    there
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs redis-server"]
 async fn a_sign_out_on_one_node_closes_what_is_open_on_another() {
@@ -687,7 +660,7 @@ async fn a_sign_out_on_one_node_closes_what_is_open_on_another() {
     for lost in [false, true] {
         let browser = scene.browser();
         browser.login("alice").await;
-        let there = led_to(&url, &browser, &scene);
+        let there = led_to(&url, &browser, &scene.clock);
         let mut socket = echoing(&there, "/ws").await;
         let mut body = open(&Wire::new(Speaks::H2), &there, "/events")
             .await

@@ -13,11 +13,11 @@ fn frame(opcode: u8, fin: bool, length: usize, mask: Option<[u8; 4]>) -> Vec<u8>
     match length {
         0..126 => frame.push(masked | u8::try_from(length).unwrap()),
         126..65_536 => {
-            frame.push(masked | 126);
+            frame.push(masked + 126);
             frame.extend(u16::try_from(length).unwrap().to_be_bytes());
         }
         _ => {
-            frame.push(masked | 127);
+            frame.push(masked + 127);
             frame.extend(u64::try_from(length).unwrap().to_be_bytes());
         }
     }
