@@ -25,7 +25,7 @@ use crate::listener::{self, Bound};
 use crate::pages::Pages;
 use crate::refusal::{Refusals, Site};
 use crate::route::Table;
-use crate::session::{Sessions, StoreError, Tools};
+use crate::session::{Sessions, StoreError, StoreSettings, Tools};
 use crate::telemetry::{AccessLog, Audit, AuditSettings, Metrics};
 use crate::tls;
 use crate::verify::Verifier;
@@ -392,7 +392,11 @@ fn site(config: &Config) -> Arc<Site> {
         .collect();
     hosts.sort_unstable();
     hosts.dedup();
-    Arc::new(Site::new(&config.external_url, &config.prefix, hosts))
+    let site = Site::new(&config.external_url, &config.prefix, hosts);
+    Arc::new(match config.store {
+        StoreSettings::Cookie => site.without_sessions(),
+        StoreSettings::Memory | StoreSettings::Disk { .. } | StoreSettings::Redis(_) => site,
+    })
 }
 
 fn endpoint_settings(config: &Config, site: Arc<Site>) -> endpoint::Settings {

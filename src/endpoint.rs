@@ -25,11 +25,14 @@ mod backchannel;
 mod callback;
 mod frontchannel;
 mod login_state;
+mod meant;
+mod note;
 mod outcome;
 mod parameters;
 mod refresh;
 mod return_to;
 mod session;
+mod sessions;
 mod sign_in;
 mod sign_out;
 mod signed_out;
@@ -136,7 +139,12 @@ impl Endpoints {
             ("/refresh", _) => self.refresh(ask).await,
             (BACK_CHANNEL, _) => self.backchannel_logout(ask).await,
             ("/frontchannel_logout", _) => self.frontchannel_logout(ask).await,
-            _ => Err(Refusal::NoEndpoint),
+            ("/sessions", _) => self.list_sessions(ask).await,
+            ("/sessions/end_others", _) => self.end_other_sessions(ask).await,
+            _ => match sessions::to_end(path) {
+                Some(id) => self.end_session(ask, id).await,
+                None => Err(Refusal::NoEndpoint),
+            },
         }
     }
 
@@ -148,14 +156,14 @@ impl Endpoints {
     /// The methods of each endpoint. A sign-in moves on only by GET: what merely looks (HEAD) must not spend a code.
     fn allowed(&self, path: &str) -> Option<&'static str> {
         match path {
-            "/sign_in" | "/session" | "/userinfo" => Some("GET, HEAD"),
+            "/sign_in" | "/session" | "/sessions" | "/userinfo" => Some("GET, HEAD"),
             "/start" | "/signed_out" => Some("GET"),
             "/callback" => Some("GET, POST"),
             "/sign_out" => Some("GET, HEAD, POST"),
-            "/refresh" => Some("POST"),
+            "/refresh" | "/sessions/end_others" => Some("POST"),
             BACK_CHANNEL => self.settings.backchannel_logout.then_some("POST"),
             "/frontchannel_logout" => self.settings.frontchannel_logout.then_some("GET"),
-            _ => None,
+            _ => sessions::to_end(path).map(|_| "POST"),
         }
     }
 }

@@ -12,6 +12,8 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Value};
 use serde::Serialize;
 
+pub mod device;
+pub mod moment;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +26,12 @@ pub const MARK: &str = include_str!("pages/mark.svg");
 const PLAIN: &str =
     "<!doctype html><title>Something went wrong</title><p>Something went wrong.</p>";
 
-const TEMPLATES: [(&str, &str); 7] = [
+const TEMPLATES: [(&str, &str); 8] = [
     ("base.html", include_str!("pages/base.html")),
     ("sign_in.html", include_str!("pages/sign_in.html")),
     ("sign_out.html", include_str!("pages/sign_out.html")),
     ("signed_out.html", include_str!("pages/signed_out.html")),
+    ("sessions.html", include_str!("pages/sessions.html")),
     ("refused.html", include_str!("pages/refused.html")),
     ("problem.html", include_str!("pages/problem.html")),
     (
@@ -48,8 +51,10 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Pages {
     templates: Environment<'static>,
-    /// The policy of pages without a form, and of the one with a form.
+    /// The policy of pages without a form, of those whose forms lead nowhere but to us, and of the one whose form may lead
+    /// on to the provider.
     policy: HeaderValue,
+    own_form_policy: HeaderValue,
     form_policy: HeaderValue,
 }
 
@@ -69,6 +74,7 @@ impl Pages {
         Self {
             templates,
             policy: policy("'none'"),
+            own_form_policy: policy("'self'"),
             // Chrome holds a form's redirects to `form-action` too, and where a provider sends people on to is its affair.
             form_policy: policy("'self' https: http:"),
         }
@@ -96,6 +102,7 @@ impl Pages {
         *response.status_mut() = status;
         let policy = match template {
             "sign_out.html" => &self.form_policy,
+            "sessions.html" => &self.own_form_policy,
             _ => &self.policy,
         };
         let headers = response.headers_mut();

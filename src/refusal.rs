@@ -69,6 +69,15 @@ pub enum Refusal {
     /// Another site made the browser send this.
     #[error("the request came from another site")]
     CrossSite,
+    /// Sessions that browsers keep can't be listed (`session.store = "cookie"`).
+    #[error("the sessions of a person are not known here")]
+    SessionsNotListed,
+    /// The person has no session of that id. Whether anybody has is nobody's business.
+    #[error("no such session of this person's")]
+    NoSuchSession,
+    /// A person's other sessions could not be ended, or not all of them.
+    #[error("sessions could not be ended")]
+    NotEnded(#[source] session::StoreError),
     /// An endpoint wants `X-CSRF: 1`.
     #[error("the X-CSRF header is missing")]
     NoCsrfHeader,
@@ -117,6 +126,9 @@ impl Refusal {
             | Self::Provider(_)
             | Self::NoEndpoint
             | Self::NoSuchProvider
+            | Self::SessionsNotListed
+            | Self::NoSuchSession
+            | Self::NotEnded(_)
             | Self::Method { .. }
             | Self::Malformed(_)
             | Self::TooLarge
@@ -168,6 +180,7 @@ impl Refusals {
                 json!({
                     "title": title, "text": row.text, "request_id": request_id,
                     "home": "/", "other": place.switch, "sign_out": place.sign_out,
+                    "sessions": place.sessions,
                 }),
             ),
             Way::None | Way::SignIn | Way::SignInSilently(_) | Way::OfferSignIn | Way::Wait(_) => {
@@ -195,6 +208,7 @@ struct Place {
     sign_in_silently: String,
     switch: String,
     sign_out: String,
+    sessions: Option<String>,
 }
 
 impl Place {
@@ -207,6 +221,7 @@ impl Place {
             sign_in_silently: site.endpoint(&origin, "/start", &[rd, ("prompt", "none")]),
             switch: site.endpoint(&origin, "/start", &[rd, ("prompt", "login")]),
             sign_out: site.endpoint(&origin, "/sign_out", &[]),
+            sessions: site.sessions(&origin),
         }
     }
 }
@@ -346,6 +361,14 @@ fn log(refusal: &Refusal, row: &Row, asker: &Asker) {
         Refusal::Session(error @ session::Error::Store(source)) => {
             tracing::error!(%error, %source, request_id, "sessions can't be read or written");
         }
+        Refusal::NotEnded(source) => {
+            let error = source as &dyn std::error::Error;
+            tracing::error!(
+                error,
+                request_id,
+                "sessions that a person wanted to end may go on"
+            );
+        }
         Refusal::Internal => tracing::error!(request_id, "an endpoint of the gateway failed"),
         Refusal::Target(_)
         | Refusal::Route(_)
@@ -360,6 +383,8 @@ fn log(refusal: &Refusal, row: &Row, asker: &Asker) {
         | Refusal::Malformed(_)
         | Refusal::TooLarge
         | Refusal::CrossSite
+        | Refusal::SessionsNotListed
+        | Refusal::NoSuchSession
         | Refusal::NoCsrfHeader => {
             tracing::debug!(%refusal, code = row.code, request_id, "refused");
         }

@@ -28,6 +28,7 @@ mod begin;
 mod breaker;
 mod chores;
 mod cookie;
+mod dismiss;
 mod end;
 mod entry;
 mod keep;
@@ -60,6 +61,7 @@ use store::timed::Timed;
 use store::{Shared, Store};
 
 pub use crate::ending::EndReason;
+pub use dismiss::{Dismissed, Fate};
 pub use list::Summary;
 pub use refuse::Whose;
 pub use store::redis::{RedisAddress, RedisServers, RedisSettings};

@@ -176,6 +176,34 @@ impl SessionHash {
     pub fn name(&self) -> impl fmt::Display {
         SessionName(*self)
     }
+
+    /// From what `Display` writes: exactly 64 hexadecimal digits in lower case, or nothing.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        let mut hash = [0; 32];
+        if pairs.len() != hash.len() || !rest.is_empty() {
+            return None;
+        }
+        for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+            *byte = hex_digit(*high)? << 4 | hex_digit(*low)?;
+        }
+        Some(Self(hash))
+    }
+}
+
+/// 64 hexadecimal digits: how people, addresses and the administrator's tools name a session.
+impl fmt::Display for SessionHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+const fn hex_digit(letter: u8) -> Option<u8> {
+    match letter {
+        b'0'..=b'9' => Some(letter - b'0'),
+        b'a'..=b'f' => Some(letter - b'a' + 10),
+        _ => None,
+    }
 }
 
 struct SessionName(SessionHash);
@@ -268,6 +296,31 @@ mod tests {
                 .starts_with(&[0x66, 0x68, 0x7a, 0xad, 0xf8, 0x62])
         );
         assert_eq!(SessionHash::from_bytes(*hash.as_bytes()), hash);
+    }
+
+    #[test]
+    fn a_hash_has_one_spelling_too() {
+        let hash = SessionId::random().hash();
+        let text = hash.to_string();
+        assert_eq!(text.len(), 64);
+        assert_eq!(SessionHash::parse(&text), Some(hash));
+        let zero = "0".repeat(64);
+        assert_eq!(
+            SessionHash::parse(&zero),
+            Some(SessionHash::from_bytes([0; 32]))
+        );
+        for wrong in [
+            String::new(),
+            "0".repeat(63),
+            "0".repeat(65),
+            "0".repeat(128),
+            "A".repeat(64),
+            format!("{}g", "0".repeat(63)),
+            format!("{} ", "0".repeat(63)),
+            format!("{}é", "0".repeat(62)),
+        ] {
+            assert_eq!(SessionHash::parse(&wrong), None, "{wrong:?}");
+        }
     }
 
     #[test]

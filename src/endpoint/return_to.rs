@@ -100,7 +100,7 @@ fn leads_round(path: &str, prefix: &str) -> bool {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => rest,
         Some(_) | None => return false,
     };
-    !matches!(folded, "/session" | "/userinfo")
+    !matches!(folded, "/session" | "/sessions" | "/userinfo")
 }
 
 /// In lower case, without empty segments and path parameters.

@@ -1,29 +1,25 @@
 //! GET `/sign_out` asks, POST does: the session ends here first and durably, its tokens are revoked, and then the session
 //! at the provider is ended from server to server, so that no token passes through the browser.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::Endpoints;
 use super::answer::{json, see_other, with_cookies};
-use super::ask::{Ask, Sender};
+use super::ask::Ask;
 use super::login_state::random;
+use super::meant::Form;
 use super::outcome::{AtProvider, LIFETIME_SECS, Outcome};
 use super::return_to::ReturnTo;
 use crate::credential::cookie;
 use crate::issuer::{self, EndSession, Issuer};
 use crate::refusal::Refusal;
-use crate::seal::Purpose;
 use crate::session::{self, EndReason, Ended};
 use crate::telemetry::audit::Event;
 use crate::token::SessionCookie;
 
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
-/// Binds a form's token to its use.
-const FORM: &[u8] = b"sign-out form";
 
 /// What is left to do at the provider.
 enum Next {
@@ -56,8 +52,9 @@ impl Endpoints {
             "at_provider": self.settings.rp_initiated,
             "action": site.endpoint(&ask.here, "/sign_out", &[]),
             "rd": ask.query.value("rd").unwrap_or_default(),
-            "form": self.form_token(&id),
+            "form": self.form_token(&id, Form::SignOut),
             "stay": format!("{}/", ask.here),
+            "sessions": site.sessions(&ask.here),
         });
         Ok(self.pages.render(StatusCode::OK, "sign_out.html", context))
     }
@@ -66,10 +63,19 @@ impl Endpoints {
         let Some(id) = cookie::session(&ask.headers, &self.settings.cookie) else {
             return Ok(self.was_not_signed_in(ask));
         };
-        if !self.is_meant(ask, &id) {
+        if !self.is_meant(ask, &id, Form::SignOut) {
             return Err(Refusal::CrossSite);
         }
-        let ended = match self.sessions.end(&id, EndReason::SignedOut).await {
+        self.sign_out_meant(ask, &id).await
+    }
+
+    /// The same once it is known to be the person's wish.
+    pub(super) async fn sign_out_meant(
+        &self,
+        ask: &Ask,
+        id: &SessionCookie,
+    ) -> Result<Response<String>, Refusal> {
+        let ended = match self.sessions.end(id, EndReason::SignedOut).await {
             Ok(Some(ended)) => ended,
             Ok(None) => return Ok(self.was_not_signed_in(ask)),
             Err(error) => {
@@ -90,15 +96,6 @@ impl Endpoints {
             .headers_mut()
             .insert(CLEAR_SITE_DATA, HeaderValue::from_static("\"cache\""));
         Ok(response)
-    }
-
-    /// Whether the person wants it, rather than another site (logout CSRF).
-    fn is_meant(&self, ask: &Ask, cookie: &SessionCookie) -> bool {
-        match ask.sender() {
-            Sender::Own => true,
-            Sender::Foreign => false,
-            Sender::Unknown => ask.has_csrf_header() || self.is_form_token(ask, cookie),
-        }
     }
 
     async fn sign_out_there(&self, ask: &Ask, ended: &Ended) -> Result<Response<String>, Refusal> {
@@ -166,7 +163,7 @@ impl Endpoints {
     }
 
     /// What people call the provider.
-    fn label(&self, idp: &str) -> String {
+    pub(super) fn label(&self, idp: &str) -> String {
         let idp = self.idp(idp).map(|idp| idp.settings());
         idp.map(|idp| idp.label.to_string()).unwrap_or_default()
     }
@@ -206,28 +203,6 @@ impl Endpoints {
             .headers_mut()
             .insert(RETRY_AFTER, HeaderValue::from_static("2"));
         response
-    }
-
-    /// Shows that a form is ours and this session's, where the browser says nothing about the sender.
-    fn form_token(&self, cookie: &SessionCookie) -> String {
-        let bound = self.form_bound(cookie).unwrap_or_default();
-        URL_SAFE_NO_PAD.encode(self.keys.seal(Purpose::SignedOut, &bound, b""))
-    }
-
-    fn is_form_token(&self, ask: &Ask, cookie: &SessionCookie) -> bool {
-        let Some(bound) = self.form_bound(cookie) else {
-            return false;
-        };
-        let token = ask.form.value("form").unwrap_or_default();
-        URL_SAFE_NO_PAD
-            .decode(token)
-            .is_ok_and(|token| self.keys.open(Purpose::SignedOut, &bound, &token).is_ok())
-    }
-
-    /// The session rather than its cookie, which may be another one by the time that the form is sent.
-    fn form_bound(&self, cookie: &SessionCookie) -> Option<Vec<u8>> {
-        let session = self.sessions.hash(cookie)?;
-        Some([FORM, session.as_bytes()].concat())
     }
 }
 

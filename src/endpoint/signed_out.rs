@@ -94,7 +94,8 @@ fn facts(outcome: &Outcome) -> Vec<Value> {
     facts
 }
 
-fn how(revocation: Revocation, label: &str) -> Option<String> {
+/// What the provider said of a token, where there is something to say.
+pub(super) fn how(revocation: Revocation, label: &str) -> Option<String> {
     match revocation {
         Revocation::Confirmed => Some(format!("Revoked, and confirmed by {label}.")),
         Revocation::Owed => Some(format!(

@@ -11,6 +11,14 @@ use super::{Pages, STYLE, Settings};
 
 const EVIL: &str = "\"><script>alert(1)</script>'&";
 
+fn session(current: bool) -> Value {
+    let moment = json!({ "stamp": EVIL, "words": EVIL });
+    json!({
+        "current": current, "device": EVIL, "address": EVIL, "signed_in": moment, "last_seen": moment,
+        "expires": moment, "idle": true, "latest": moment, "end": EVIL,
+    })
+}
+
 fn contexts() -> Vec<(&'static str, Value)> {
     vec![
         (
@@ -19,7 +27,7 @@ fn contexts() -> Vec<(&'static str, Value)> {
         ),
         (
             "sign_out.html",
-            json!({ "provider": EVIL, "at_provider": true, "action": EVIL, "rd": EVIL, "form": EVIL, "stay": EVIL }),
+            json!({ "provider": EVIL, "at_provider": true, "action": EVIL, "rd": EVIL, "form": EVIL, "stay": EVIL, "sessions": EVIL }),
         ),
         (
             "signed_out.html",
@@ -31,13 +39,24 @@ fn contexts() -> Vec<(&'static str, Value)> {
         ),
         (
             "refused.html",
-            json!({ "title": EVIL, "text": EVIL, "home": EVIL, "other": EVIL, "sign_out": EVIL, "request_id": EVIL }),
+            json!({ "title": EVIL, "text": EVIL, "home": EVIL, "other": EVIL, "sign_out": EVIL, "sessions": EVIL, "request_id": EVIL }),
         ),
         (
             "problem.html",
             json!({ "title": EVIL, "text": EVIL, "action": { "url": EVIL, "label": EVIL } }),
         ),
         ("cookies_blocked.html", json!({ "again": EVIL })),
+        (
+            "sessions.html",
+            json!({
+                "note": { "title": EVIL, "facts": [{ "what": EVIL, "how": EVIL }] },
+                "provider": EVIL, "form": EVIL, "end_others": EVIL, "sign_out": EVIL, "home": EVIL,
+                "sessions": [
+                    session(true),
+                    session(false),
+                ],
+            }),
+        ),
     ]
 }
 

@@ -23,6 +23,7 @@ pub struct Site {
     prefix: String,
     hosts: Vec<String>,
     loopback: bool,
+    lists_sessions: bool,
 }
 
 impl Site {
@@ -45,6 +46,16 @@ impl Site {
                 Some(Host::Ipv6(address)) => address.is_loopback(),
                 None => false,
             },
+            lists_sessions: true,
+        }
+    }
+
+    /// The same, where the sessions of a person can't be listed.
+    #[must_use]
+    pub fn without_sessions(self) -> Self {
+        Self {
+            lists_sessions: false,
+            ..self
         }
     }
 
@@ -82,6 +93,12 @@ impl Site {
             let _ = write!(url, "{joint}{name}={}", utf8_percent_encode(value, VALUE));
         }
         url
+    }
+
+    /// Where people see their sessions, if they can.
+    pub fn sessions(&self, origin: &str) -> Option<String> {
+        self.lists_sessions
+            .then(|| self.endpoint(origin, "/sessions", &[]))
     }
 
     /// `Strict-Transport-Security` (RFC 6797), where it does no harm: pinning localhost to https would break whatever else

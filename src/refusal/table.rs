@@ -139,6 +139,21 @@ pub(super) fn row(refusal: &Refusal) -> Row {
             "What was sent is too large.",
         ),
         Refusal::CrossSite => cross_site(),
+        Refusal::SessionsNotListed => Row::new(
+            StatusCode::NOT_FOUND,
+            "sessions_not_listed",
+            "There is no list of sessions here: they are kept in the browsers alone (session.store = \"cookie\").",
+        ),
+        Refusal::NoSuchSession => Row::new(
+            StatusCode::NOT_FOUND,
+            "no_such_session",
+            "There is no such session of yours. It may have ended already.",
+        ),
+        Refusal::NotEnded(_) => Row::wait(
+            "sessions_not_ended",
+            "It could not be saved that what you wanted to end has ended. Please try again in a moment.",
+            SOON,
+        ),
         Refusal::NoCsrfHeader => no_csrf_header(),
         Refusal::Internal => Row::new(
             StatusCode::INTERNAL_SERVER_ERROR,

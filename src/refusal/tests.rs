@@ -257,6 +257,17 @@ fn table() -> Vec<(Refusal, u16, u16, bool)> {
         (Refusal::Malformed("x"), 400, 400, false),
         (Refusal::TooLarge, 413, 413, false),
         (Refusal::CrossSite, 403, 403, false),
+        (Refusal::SessionsNotListed, 404, 404, false),
+        (Refusal::NoSuchSession, 404, 404, false),
+        (
+            Refusal::NotEnded(session::StoreError {
+                what: "x",
+                source: None,
+            }),
+            503,
+            503,
+            false,
+        ),
         (Refusal::NoCsrfHeader, 403, 403, false),
         (Refusal::Internal, 500, 500, false),
     ]

@@ -225,7 +225,17 @@ impl Sessions {
         entry: Arc<Entry>,
         reason: EndReason,
     ) -> Result<Option<Ended>, StoreError> {
-        let Some(burial) = self.close(&entry, reason, Tokens::Revoke) else {
+        self.end_with(entry, reason, Tokens::Revoke).await
+    }
+
+    /// The same, where the tokens may have to be spared.
+    pub(super) async fn end_with(
+        self: &Arc<Self>,
+        entry: Arc<Entry>,
+        reason: EndReason,
+        tokens: Tokens,
+    ) -> Result<Option<Ended>, StoreError> {
+        let Some(burial) = self.close(&entry, reason, tokens) else {
             return Ok(None);
         };
         let buried = self.bury(&entry, &burial).await;

@@ -202,19 +202,32 @@ impl Sessions {
         id: SessionHash,
         reason: EndReason,
     ) -> Result<Option<Ended>, StoreError> {
-        let entry = match self.find(id).await {
-            Ok(entry) => entry,
-            // What is in memory ends at once, and the store is told when it can be.
-            Err(Error::Store(error)) => self.hot.get(&id).map(|e| Arc::clone(&e)).ok_or(error)?,
-            Err(Error::Unreadable) => return Err(super::keep::not_our_key()),
-            Err(
-                Error::Unknown | Error::Ended(_) | Error::NotNow { .. } | Error::InDoubt { .. },
-            ) => return Ok(None),
+        let Some(entry) = self.to_end(id).await? else {
+            return Ok(None);
         };
         let sessions = Arc::clone(self);
         let ending = async move { sessions.sign_out_whole(entry, reason).await };
         let ended = self.work.spawn_on(ending, &self.background).await;
         ended.map_err(|source| super::interrupted("end a session", source))?
+    }
+
+    /// A session that is to end; `None` where there is none any more.
+    pub(super) async fn to_end(
+        self: &Arc<Self>,
+        id: SessionHash,
+    ) -> Result<Option<Arc<Entry>>, StoreError> {
+        match self.find(id).await {
+            Ok(entry) => Ok(Some(entry)),
+            // What is in memory ends at once, and the store is told when it can be.
+            Err(Error::Store(error)) => {
+                let known = self.hot.get(&id).map(|entry| Arc::clone(&entry));
+                known.map(Some).ok_or(error)
+            }
+            Err(Error::Unreadable) => Err(super::keep::not_our_key()),
+            Err(
+                Error::Unknown | Error::Ended(_) | Error::NotNow { .. } | Error::InDoubt { .. },
+            ) => Ok(None),
+        }
     }
 
     /// Ends those that had begun by then.

@@ -30,6 +30,7 @@ mod provider;
 mod redis;
 mod refusal;
 mod session_cookie;
+mod sessions;
 mod sign_in;
 mod sign_out;
 mod story;

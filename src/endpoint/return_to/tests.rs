@@ -73,6 +73,7 @@ fn our_own_places_are_kept() {
         "/oauth",
         "/oauth2/userinfo",
         "/oauth2/session",
+        "/oauth2/sessions",
     ] {
         assert_eq!(location(path), format!("{HERE}{path}"));
         assert_eq!(location(&format!("{HERE}{path}")), format!("{HERE}{path}"));

@@ -160,6 +160,7 @@ struct Profile {
     clock: Clock,
     jar: Mutex<Jar>,
     received: Mutex<Vec<u8>>,
+    user_agent: Mutex<String>,
 }
 
 impl Browser {
@@ -176,7 +177,14 @@ impl Browser {
             clock,
             jar: Mutex::default(),
             received: Mutex::default(),
+            user_agent: Mutex::new("Mozilla/5.0 (tests)".to_owned()),
         }))
+    }
+
+    /// The same, which says of itself that it is another.
+    pub fn claiming(self, user_agent: &str) -> Self {
+        user_agent.clone_into(&mut self.0.user_agent.lock().unwrap());
+        self
     }
 
     /// Signs in: opens the site, picks the person, and ends up on the site.
@@ -403,7 +411,10 @@ impl Browser {
         };
         let mut request = Request::builder()
             .method(&ask.method)
-            .header(header::USER_AGENT, "Mozilla/5.0 (tests)")
+            .header(
+                header::USER_AGENT,
+                self.0.user_agent.lock().unwrap().as_str(),
+            )
             .header(header::ACCEPT, accept)
             .header(header::ACCEPT_LANGUAGE, "en")
             .header("sec-fetch-site", site)
