@@ -118,7 +118,7 @@ async fn every_refusal_is_a_page_that_says_what_to_do() {
     let tab = signed_in(&chromium, &scene, "bob").await;
     tab.goto(&at(&scene, "/admin/")).await;
     tab.photograph("forbidden").await;
-    assert_eq!(tab.buttons().await, 3);
+    assert_eq!(tab.buttons().await, 4);
 
     scene.upstream.go_down();
     tab.goto(&at(&scene, "/reports")).await;

@@ -179,7 +179,10 @@ async fn a_403_says_why_and_what_to_do() {
         .iter()
         .map(|link| link.path().to_owned())
         .collect();
-    assert_eq!(links, ["/", "/oauth2/start", "/oauth2/sign_out"]);
+    assert_eq!(
+        links,
+        ["/", "/oauth2/start", "/oauth2/sign_out", "/oauth2/sessions"]
+    );
     let problem = browser.fetch("/admin/x").await;
     assert_eq!(problem.status, 403);
     assert_eq!(problem.json()["code"], "forbidden");
