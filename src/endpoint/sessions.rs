@@ -196,7 +196,7 @@ fn not_ended(error: session::Error) -> Refusal {
 fn said(ended: &Dismissed) -> Value {
     let (refresh_token, access_token) = match &ended.tokens {
         Fate::Revoked(ended) => (json!(ended.refresh_token), json!(ended.access_token)),
-        Fate::Spared => (json!("Spared"), json!("Spared")),
+        Fate::Spared => (json!("spared"), json!("spared")),
     };
     json!({
         "id": ended.session.id.to_string(),

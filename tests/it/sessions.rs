@@ -222,8 +222,8 @@ async fn programs_get_json() {
     let told = told.json();
     assert_eq!(told["ended"], 1);
     assert_eq!(told["sessions"][0]["id"], phone.as_str());
-    assert_eq!(told["sessions"][0]["refresh_token"], "Confirmed");
-    assert_eq!(told["sessions"][0]["access_token"], "Confirmed");
+    assert_eq!(told["sessions"][0]["refresh_token"], "confirmed");
+    assert_eq!(told["sessions"][0]["access_token"], "confirmed");
     let again = post(&cast.desk, &format!("/oauth2/sessions/{phone}/end")).await;
     assert_eq!(
         (again.status.as_u16(), &again.json()["code"]),
@@ -503,7 +503,7 @@ async fn a_session_that_shares_the_providers_own_ends_without_taking_this_one_al
     let twin = another_in(&desk, &scene).await;
     let id = id_of(&desk, "Safari on iPhone").await;
     let told = post(&desk, &format!("/oauth2/sessions/{id}/end")).await;
-    assert_eq!(told.json()["sessions"][0]["refresh_token"], "Spared");
+    assert_eq!(told.json()["sessions"][0]["refresh_token"], "spared");
     assert_eq!(refusal(&twin).await, "session_dismissed");
 }
 
