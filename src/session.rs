@@ -310,6 +310,8 @@ pub struct Ended {
     pub idp: Arc<str>,
     /// The hint for RP-initiated logout.
     pub id_token: Option<IdToken>,
+    /// The provider's session, where it was named.
+    pub sid: Option<Arc<str>>,
     /// The refresh token's revocation.
     pub refresh_token: Revocation,
     /// The access token's revocation.

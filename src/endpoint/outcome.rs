@@ -17,7 +17,7 @@ pub(super) const LIFETIME_SECS: u64 = 600;
 pub(super) enum AtProvider {
     /// It is over.
     Ended,
-    /// The person was asked there.
+    /// The browser was there, and came back; the person may have been asked.
     Asked,
     /// The provider could not be reached, or did not say.
     Unknown,

@@ -134,12 +134,13 @@ impl Endpoints {
             return Next::Nothing(AtProvider::Untouched);
         };
         let back_to = self.settings.site.endpoint(&ask.here, "/signed_out", &[]);
+        let asking = ask_person(idp, &back_to, state, ended.sid.as_deref());
         let Some(hint) = &ended.id_token else {
-            return ask_person(idp, &back_to, state).await;
+            return asking.await;
         };
         match idp.end_session(hint, &back_to, state).await {
             Ok(EndSession::Ended) => Next::Nothing(AtProvider::Ended),
-            Ok(EndSession::AskPerson) => ask_person(idp, &back_to, state).await,
+            Ok(EndSession::AskPerson) => asking.await,
             Err(issuer::Error::NotOffered(_)) => Next::Nothing(AtProvider::Untouched),
             Err(error) => {
                 tracing::warn!(idp = %ended.idp, %error, "the session at the identity provider may go on");
@@ -206,8 +207,8 @@ impl Endpoints {
     }
 }
 
-async fn ask_person(idp: &Issuer, back_to: &str, state: &str) -> Next {
-    match idp.end_session_url(back_to, state).await {
+async fn ask_person(idp: &Issuer, back_to: &str, state: &str, sid: Option<&str>) -> Next {
+    match idp.end_session_url(back_to, state, sid).await {
         Ok(url) => Next::AskPerson(url.into()),
         Err(issuer::Error::NotOffered(_)) => Next::Nothing(AtProvider::Untouched),
         Err(_) => Next::Nothing(AtProvider::Unknown),

@@ -73,7 +73,7 @@ fn facts(outcome: &Outcome) -> Vec<Value> {
     };
     let there = match outcome.provider {
         AtProvider::Ended => "Your session there has ended too.",
-        AtProvider::Asked => "You were asked there whether to sign out.",
+        AtProvider::Asked => "You were taken there to sign out.",
         AtProvider::Unknown => {
             "It could not be learnt whether your session there has ended. You may still be signed in there."
         }

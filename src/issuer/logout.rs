@@ -5,7 +5,7 @@ use url::Url;
 
 use super::answer::{self, ErrorCode};
 use super::client::{Answer, Content, Failure};
-use super::{EndSession, Error, Issuer, append};
+use super::{EndSession, Error, Issuer, Preset, append};
 use crate::token::IdToken;
 
 impl Issuer {
@@ -36,17 +36,25 @@ impl Issuer {
     }
 
     /// Where to send the browser when the provider wants to ask the person: `client_id`, `post_logout_redirect_uri` and
-    /// `state`, but no token.
+    /// `state`, but no token. Auth0 asks nothing of a browser whose session `sid` names.
     ///
     /// # Errors
     /// When the provider has no such endpoint.
-    pub async fn end_session_url(&self, back_to: &str, state: &str) -> Result<Url, Error> {
+    pub async fn end_session_url(
+        &self,
+        back_to: &str,
+        state: &str,
+        sid: Option<&str>,
+    ) -> Result<Url, Error> {
         let metadata = self.metadata().await?;
         let client_id = ("client_id", &*self.settings.client_id);
         if let Some(endpoint) = &metadata.end_session_endpoint {
             let mut url = endpoint.clone();
             let back = [("post_logout_redirect_uri", back_to), ("state", state)];
             append(&mut url, &[&[client_id], &back[..]].concat());
+            if let (Some(Preset::Auth0), Some(sid)) = (self.settings.preset, sid) {
+                append(&mut url, &[("logout_hint", sid)]);
+            }
             return Ok(url);
         }
         let mut url = metadata.browser_logout.clone().ok_or(NO_LOGOUT)?;

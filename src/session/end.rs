@@ -36,6 +36,7 @@ pub(super) struct Burial {
     refusals: Vec<Refusal>,
     idp: Arc<str>,
     id_token: Option<IdToken>,
+    sid: Option<Arc<str>>,
 }
 
 impl Sessions {
@@ -50,6 +51,7 @@ impl Sessions {
             refusals: record.refusals(&entry.current().live, tokens, now),
             idp: Arc::clone(&record.idp),
             id_token: record.id_token.clone(),
+            sid: record.sid.clone(),
         };
         state.kept = Kept::Over(tombstone);
         entry.close(reason);
@@ -258,6 +260,7 @@ impl Sessions {
         Ok(Some(Ended {
             idp: burial.idp,
             id_token: burial.id_token,
+            sid: burial.sid,
             refresh_token,
             access_token,
         }))

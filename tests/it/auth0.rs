@@ -78,11 +78,12 @@ async fn a_session_slides_over_rotating_refresh_tokens_and_signing_out_kills_the
     let (status, answer) = auth0.refresh(&last).await;
     assert_eq!((status, &answer["error"]), (403, &"invalid_grant".into()));
 
-    // `/oidc/logout` wants the browser, which came without a hint, so the person is asked.
-    assert!(page.body.contains("Log out?"), "{} {}", page.url, page.body);
-    assert!(!page.url.as_str().contains("id_token_hint"));
-    let page = browser.press(&page, "Log out").await;
-    assert_eq!(page.url.path(), "/oauth2/signed_out");
+    // `/oidc/logout` wants the browser, whose session the swapped ID tokens no longer name; that of the sign-in did.
+    let logout = page.hops.iter().find(|hop| hop.path() == "/oidc/logout");
+    let logout = logout.expect("sent there").as_str();
+    assert!(!logout.contains("id_token_hint") && logout.contains("logout_hint"));
+    assert_eq!(page.url.path(), "/oauth2/signed_out", "{}", page.body);
+    assert!(page.body.contains("You were taken there"), "{}", page.body);
     assert!(page.body.contains("confirmed by Auth0"), "{}", page.body);
     assert!(
         page.body.contains("Auth0 offers no revocation"),
@@ -191,6 +192,23 @@ async fn a_tenant_that_publishes_little_is_known_by_its_documentation() {
     assert_eq!(auth0.refresh(&last).await.0, 403);
     assert!(asks_who(&browser.get("/").await), "signed out there");
     assert_no_token_leaked(&auth0, &browser);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_signed_in_there_as_somebody_else_by_now_is_asked() {
+    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let again = browser.get("/oauth2/start?prompt=login").await;
+    assert!(asks_who(&again), "{}", again.body);
+    browser.press_once(&again, "bob").await;
+
+    let page = sign_out(&browser).await;
+    assert!(page.body.contains("Log out?"), "{} {}", page.url, page.body);
+    assert!(browser.session_cookie().is_none(), "over here already");
+    let page = browser.press(&page, "Log out").await;
+    assert_eq!(page.url.path(), "/oauth2/signed_out");
+    assert_eq!(auth0.devices_of("alice"), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

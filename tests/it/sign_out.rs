@@ -345,7 +345,7 @@ async fn a_provider_that_wants_to_ask_is_asked_by_the_browser_without_a_token() 
         let page = browser.press(&page, "Sign out").await;
         assert_eq!((page.status.as_u16(), page.url.path()), (200, ends_at));
         if rd.is_empty() {
-            assert!(page.body.contains("You were asked there"), "{}", page.body);
+            assert!(page.body.contains("You were taken there"), "{}", page.body);
         }
         let page = browser.get("/app").await;
         assert!(page.body.contains("Who are you today?"));

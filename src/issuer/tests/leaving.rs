@@ -198,7 +198,7 @@ async fn auth0_without_rp_initiated_logout_wants_the_browser() {
         issuer.end_session(&hint, BACK, "st&ate").await.unwrap(),
         EndSession::AskPerson
     );
-    let url = issuer.end_session_url(BACK, "st&ate").await.unwrap();
+    let url = issuer.end_session_url(BACK, "st&ate", None).await.unwrap();
     assert_eq!(url.path(), "/v2/logout");
     let pairs: Vec<_> = url.query_pairs().into_owned().collect();
     let back = format!("{BACK}?state=st%26ate");
@@ -228,7 +228,7 @@ async fn a_provider_without_these_endpoints() {
         "not offered"
     );
     assert_eq!(
-        class(issuer.end_session_url(BACK, "s").await),
+        class(issuer.end_session_url(BACK, "s", None).await),
         "not offered"
     );
 }
@@ -306,7 +306,10 @@ async fn no_token_is_in_a_url() {
     assert_eq!(seen.parameter("client_id").unwrap(), "gateway");
     assert_eq!(seen.parameter("post_logout_redirect_uri").unwrap(), BACK);
     assert_eq!(seen.parameter("state").unwrap(), "s");
-    let url = issuer.end_session_url(BACK, "s").await.unwrap();
+    let url = issuer
+        .end_session_url(BACK, "s", Some("sid"))
+        .await
+        .unwrap();
     let names: Vec<_> = url
         .query_pairs()
         .map(|(name, _)| name.into_owned())

@@ -1,4 +1,5 @@
-//! `/v2/logout` ends the browser's session at once; `/oidc/logout` asks the person unless the hint is of that very session.
+//! `/v2/logout` ends the browser's session at once; `/oidc/logout` asks the person unless a hint is of that very
+//! session.
 //! Refresh tokens outlive both.
 
 use http::{Response, StatusCode};
@@ -33,6 +34,7 @@ impl Tenant {
             return page(StatusCode::BAD_REQUEST, "Invalid logout request");
         };
         let sid = hint.and_then(|claims| Some(claims.get("sid")?.as_str()?.to_owned()));
+        let sid = sid.or_else(|| given.find("logout_hint").map(str::to_owned));
         let sso = self.sso(given);
         if sid.is_some() && sso.map(|sso| sso.sid) == sid {
             self.end_sso(given);
