@@ -18,6 +18,7 @@ use redb::backends::FileBackend;
 use super::*;
 use crate::session::store::Row;
 use crate::session::store::tests::{at, id, row};
+use crate::verify::{Criterion, Refusal};
 
 fn open(path: &Path) -> Result<Disk, StoreError> {
     Disk::open(path, Handle::current(), &Clock::System, &Refused::default())
@@ -410,4 +411,66 @@ async fn a_large_store() {
     let begun = std::time::Instant::now();
     let _disk = open(&left).unwrap();
     eprintln!("opened after a kill in {:?}", begun.elapsed());
+}
+
+fn refusal(n: u8, issued_by: Timestamp, until: Timestamp) -> Refusal {
+    Refusal {
+        criterion: Criterion::from_bytes([n; 32]),
+        issued_by,
+        until,
+    }
+}
+
+async fn refuse(disk: &Disk, refusals: &[Refusal], now: Timestamp) {
+    let refusals = refusals.to_vec();
+    let refused = disk.write(Change::Refuse { refusals, now }).await;
+    assert_eq!(refused.unwrap(), Written::Done);
+}
+
+/// What a process that begins now has in its register.
+fn register(path: &Path) -> (Disk, Vec<Refusal>) {
+    let refused = Refused::default();
+    let disk = Disk::open(path, Handle::current(), &Clock::System, &refused).unwrap();
+    let mut all = refused.all(at(0));
+    all.sort_by_key(|refusal| refusal.criterion);
+    (disk, all)
+}
+
+#[tokio::test]
+async fn what_was_refused_is_refused_by_the_next_process_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    let disk = open(&path).unwrap();
+    let first = refusal(1, Timestamp::MAX, at(1000));
+    let more = [
+        refusal(2, at(5), at(900)),
+        refusal(2, at(9), at(950)),
+        // The later of two counts, whichever is written last.
+        refusal(3, at(8), at(900)),
+        refusal(3, at(7), at(900)),
+    ];
+    refuse(&disk, &[first], at(0)).await;
+    refuse(&disk, &more, at(0)).await;
+    let left = dir.path().join("left.redb");
+    fs::copy(&path, &left).unwrap();
+    let (_next, known) = register(&left);
+    let merged = [
+        first,
+        refusal(2, at(9), at(950)),
+        refusal(3, at(8), at(900)),
+    ];
+    assert_eq!(known, merged);
+}
+
+#[tokio::test]
+async fn what_is_over_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sessions.redb");
+    let disk = open(&path).unwrap();
+    let (early, late) = (refusal(1, at(0), at(10)), refusal(2, at(0), at(20)));
+    refuse(&disk, &[early, late], at(0)).await;
+    refuse(&disk, &[refusal(3, at(0), at(30))], at(10)).await;
+    drop(disk);
+    let (_disk, known) = register(&path);
+    assert_eq!(known, [late, refusal(3, at(0), at(30))]);
 }

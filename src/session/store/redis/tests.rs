@@ -27,6 +27,7 @@ pub(in crate::session::store) mod running;
 use running::{RedisCluster, RedisSentinels, RedisServer};
 
 mod faults;
+mod refusals;
 mod two;
 
 /// A store over a server; swaps may begin at once.

@@ -315,6 +315,12 @@ async fn the_least_a_user_must_be_allowed_is_enough() {
         store.due(now, 9).await.unwrap();
         store.claim_debts(now, now, 9).await.unwrap();
         store.write(Change::Forget(vec![id(1)])).await.unwrap();
+        let refusals = vec![crate::verify::Refusal {
+            criterion: crate::verify::Criterion::token("a.b.c"),
+            issued_by: now,
+            until: now + Duration::from_mins(1),
+        }];
+        store.write(Change::Refuse { refusals, now }).await.unwrap();
     }
     let denied = server.ask(&["ACL", "LOG"]).text();
     assert!(!denied.contains("evalsha"), "{denied}");

@@ -207,6 +207,12 @@ async fn everything_goes_by_itself_when_nobody_runs() {
     };
     write(&one, touch).await;
     one.keeps_house().await.unwrap();
+    let refusals = vec![crate::verify::Refusal {
+        criterion: crate::verify::Criterion::token("a.b.c"),
+        issued_by: now,
+        until: now + Duration::from_mins(10),
+    }];
+    write(&one, Change::Refuse { refusals, now }).await;
     let keys = server.ask_bytes(&[b"KEYS", b"*"]).list();
     assert!(keys.len() > 12, "{}", keys.len());
     for key in keys {
