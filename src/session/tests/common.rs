@@ -38,7 +38,7 @@ use crate::session::{
 };
 use crate::telemetry::{Audit, Metrics};
 use crate::token::{AccessToken, Grant, RefreshToken, SessionCookie, SessionHash, SessionId};
-use crate::verify::{IdClaims, Verifier};
+use crate::verify::{Criterion, IdClaims, Refusal, Refused, Verifier};
 
 /// How long the lease of a swap lives.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
@@ -112,6 +112,7 @@ struct Seat {
     node: usize,
     alive: bool,
     news: Arc<News>,
+    refused: Arc<Refused>,
     link: Link,
     /// It can't reach the store.
     cut_off: bool,
@@ -148,7 +149,7 @@ pub(super) struct Idp {
     uses: Vec<Used>,
     /// Refresh tokens whose answer never reached a node that still lives.
     undelivered: HashSet<String>,
-    /// Refresh tokens that the store has had.
+    /// Tokens that the store has had.
     saved: HashSet<String>,
     pub(super) reuses: usize,
     refusals: HashSet<u64>,
@@ -174,11 +175,15 @@ pub(super) struct Facts {
     pub(super) signed_out: Option<Timestamp>,
     /// When the store first had this generation checked.
     checked: Vec<(u64, Timestamp)>,
+    /// Access tokens that were handed to requests: when they end, and by whom.
+    pub(super) served: HashMap<String, (Timestamp, usize)>,
 }
 
 struct Inner {
     gated: bool,
     rows: Memory,
+    /// What the store has of refused tokens.
+    refused: Vec<Refusal>,
     leases: HashMap<SessionHash, (usize, Timestamp)>,
     seats: Vec<Seat>,
     waiting: Vec<Pending>,
@@ -233,6 +238,7 @@ impl World {
         let inner = Inner {
             gated: false,
             rows: Memory::default(),
+            refused: Vec::new(),
             leases: HashMap::new(),
             seats: Vec::new(),
             waiting: Vec::new(),
@@ -245,7 +251,7 @@ impl World {
         Arc::new(Self {
             inner: Mutex::new(inner),
             clock: Clock::paused(),
-            keys: common().2.clone(),
+            keys: common().1.clone(),
         })
     }
 
@@ -267,12 +273,18 @@ impl World {
     ) -> Node {
         let news = news();
         news.link_up();
+        let (issuer, _, shared_metrics) = common();
+        let metrics = metrics.map_or_else(|| Arc::clone(shared_metrics), Arc::new);
+        let verifier = register(&self.clock, &metrics);
         let mut inner = self.inner();
+        let now = self.clock.now();
+        verifier.refused().add(&inner.refused, now).unwrap();
         let seat = inner.seats.len();
         inner.seats.push(Seat {
             node,
             alive: true,
             news: Arc::clone(&news),
+            refused: Arc::clone(verifier.refused()),
             link: Link::Up,
             cut_off: false,
         });
@@ -282,12 +294,10 @@ impl World {
             world: Arc::clone(self),
             seat,
         };
-        let (issuer, verifier, _, shared_metrics) = common();
-        let metrics = metrics.map_or_else(|| Arc::clone(shared_metrics), Arc::new);
         let tools = Tools {
             keys,
             idps: vec![Arc::clone(issuer)],
-            verifier: Arc::clone(verifier),
+            verifier,
             clock: self.clock.clone(),
             background: Handle::current(),
             metrics: Arc::clone(&metrics),
@@ -314,6 +324,8 @@ impl World {
         let family = inner.idp.issued + 1;
         let grant = inner.idp.issue(family, now, false);
         inner.idp.undelivered.clear();
+        let access = grant.access_token.expose().to_owned();
+        inner.idp.saved.insert(access);
         let Settings {
             absolute_timeout,
             refresh_every,
@@ -330,6 +342,7 @@ impl World {
             sign_out_asked: false,
             signed_out: None,
             checked: vec![(0, now)],
+            served: HashMap::new(),
         };
         inner.facts.insert(id.hash(), facts);
         id
@@ -507,8 +520,10 @@ impl World {
         let mut inner = self.inner();
         let seat = &mut inner.seats[node.seat];
         seat.link = link;
-        let news = Arc::clone(&seat.news);
-        if link != Link::Up {
+        let (news, refused) = (Arc::clone(&seat.news), Arc::clone(&seat.refused));
+        if link == Link::Up {
+            refused.add(&inner.refused, self.clock.now()).unwrap();
+        } else {
             let of = |w: &Pending| w.seat == node.seat && w.queue == Queue::News;
             inner.waiting.retain(|w| !of(w));
         }
@@ -549,6 +564,23 @@ impl World {
     pub(super) fn lose(&self, id: &SessionId, row: Row) {
         let inner = self.inner();
         at_once(inner.rows.write(Change::Create(id.hash(), row))).unwrap();
+    }
+
+    /// Those of the tokens that requests were given which a node accepts still, though they have not ended. One that was
+    /// not saved before its process died nobody can know.
+    pub(super) fn accepts(&self, node: &Node, id: &SessionId) -> Vec<String> {
+        let now = self.clock.now();
+        let inner = self.inner();
+        let refused = &inner.seats[node.seat].refused;
+        let served = inner.facts[&id.hash()].served.iter();
+        let known = |token: &String, seat: usize| {
+            inner.seats[seat].alive || inner.idp.saved.contains(token)
+        };
+        let living = served.filter(|(token, (ends, seat))| now < *ends && known(token, *seat));
+        let accepted = living.filter(|(token, _)| {
+            !refused.refuses(&Criterion::token(token), Timestamp::default(), now)
+        });
+        accepted.map(|(token, _)| token.clone()).collect()
     }
 
     pub(super) fn owed(&self) -> u64 {
@@ -667,6 +699,13 @@ impl Inner {
                 (*id, Some((seat, now + LEASE)), false)
             }
             Change::Save(id, _) | Change::End { id, .. } => (*id, None, true),
+            Change::Refuse { refusals, .. } => {
+                self.refused.extend(refusals);
+                for other in self.seats.iter().filter(|s| s.link == Link::Up) {
+                    other.refused.add(refusals, now).unwrap();
+                }
+                return Written::Done;
+            }
             _ => return at_once(self.rows.write(change)).unwrap(),
         };
         let ended = matches!(change, Change::End { .. });
@@ -739,7 +778,9 @@ impl Inner {
         let kept = Kept::open(after, &id, keys);
         if let Some(Kept::Alive(record)) = &kept {
             let token = record.refresh_token.as_ref().map(RefreshToken::expose);
-            self.idp.saved.insert(token.unwrap_or_default().to_owned());
+            let access = record.access_token.expose();
+            let tokens = [token.unwrap_or_default(), access].map(str::to_owned);
+            self.idp.saved.extend(tokens);
         }
         match kept {
             Some(Kept::Over(tombstone)) => self.judge_end(id, tombstone.reason, now),
@@ -1228,7 +1269,13 @@ fn a_login(grant: Grant) -> Login {
     }
 }
 
-type Common = (Arc<Issuer>, Arc<Verifier>, Keyring, Arc<Metrics>);
+/// A verifier that knows no provider: only its register is looked at.
+fn register(clock: &Clock, metrics: &Metrics) -> Arc<Verifier> {
+    let verifier = Verifier::new(Vec::new(), clock.clone(), Handle::current(), metrics);
+    Arc::new(verifier)
+}
+
+type Common = (Arc<Issuer>, Keyring, Arc<Metrics>);
 
 /// What costs time to make, and nobody here asks anything that matters.
 fn common() -> &'static Common {
@@ -1258,10 +1305,8 @@ fn common() -> &'static Common {
         let tls = crate::tls::client_config(None).unwrap();
         let issuer = Arc::new(Issuer::new(settings, tls, Clock::System));
         let metrics = Metrics::new([&issuer.settings().name]);
-        let handle = runtime.handle().clone();
-        let verifier = Verifier::new(Vec::new(), Clock::System, handle, &metrics);
         let keys = Keyring::new(&[vec![1; 32], vec![2; 32]]).unwrap();
-        let common = (issuer, Arc::new(verifier), keys, Arc::new(metrics));
+        let common = (issuer, keys, Arc::new(metrics));
         (common, runtime)
     };
     &COMMON.get_or_init(make).0

@@ -414,6 +414,11 @@ impl Run {
         if world.idp(|idp| idp.is_bad(&live.access_token)) {
             world.breach(format!("{node} serves somebody else's access token"));
         }
+        let token = live.access_token.expose().to_owned();
+        world.note(&self.id, |facts| {
+            let by = (live.access_expires, request.seat);
+            facts.served.insert(token, by);
+        });
         if request.slides {
             world.note(&self.id, |facts| {
                 facts.active = facts.active.max(request.began);
@@ -430,12 +435,26 @@ impl Run {
             self.take(Choice::Hears(node, Link::Up)).await;
         }
         self.come_to_rest().await;
+        if self.world.facts(&self.id).signed_out.is_some() {
+            self.is_refused();
+        }
         self.pass(TOKEN + MINUTE).await;
         for node in 0..self.nodes.len() {
             self.is_well(node).await;
         }
         if self.world.facts(&self.id).signed_out.is_some() {
             self.is_paid().await;
+        }
+    }
+
+    /// What was handed out before a sign-out lets nobody in by itself, on any node.
+    fn is_refused(&self) {
+        for node in &self.nodes {
+            for token in self.world.accepts(node, &self.id) {
+                let seat = node.seat;
+                self.world
+                    .breach(format!("{seat} accepts {token} after the sign-out"));
+            }
         }
     }
 

@@ -394,3 +394,62 @@ async fn a_node_that_lacks_the_key_takes_nothing_from_the_others() {
     sleep(TOKEN).await;
     assert_eq!(ahead.open(&id).await.unwrap().generation, 2);
 }
+
+/// Who signs out does not know of the tokens that another node has just got: they are refused with the others.
+#[tokio::test(start_paused = true)]
+async fn what_another_node_has_swapped_is_refused_after_a_sign_out() {
+    let world = World::new();
+    let (id, [a, b]) = scene(&world).await;
+    let mut served = vec![a.open(&id).await.unwrap()];
+    world.link(&a, Link::Silent);
+    sleep(TOKEN).await;
+    served.push(b.open(&id).await.unwrap());
+    settle().await;
+    assert_eq!(world.stored(&id).unwrap().0.generation, 1);
+    a.end(&id).await.unwrap();
+    settle().await;
+    world.link(&a, Link::Up);
+    assert!(served_is_refused(&world, &id, &served, &[&a, &b]));
+}
+
+/// The same where that node could not save them yet.
+#[tokio::test(start_paused = true)]
+async fn what_another_node_could_not_save_is_refused_after_a_sign_out() {
+    let world = World::new();
+    let (id, [a, b]) = scene(&world).await;
+    let mut served = vec![a.open(&id).await.unwrap()];
+    sleep(TOKEN).await;
+    world.idp(|idp| idp.holds = true);
+    let (asking, asked) = (b.clone(), id.clone());
+    let asking = tokio::spawn(async move { asking.open(&asked).await });
+    settle().await;
+    world.cut_off(&b, true);
+    world.let_go(b.seat, Queue::Idp, false, Outcome::Well);
+    settle().await;
+    served.push(asking.await.unwrap().unwrap());
+    a.end(&id).await.unwrap();
+    world.cut_off(&b, false);
+    sleep(3 * SECOND).await;
+    let refused = b.open(&id).await;
+    assert!(matches!(refused, Err(Error::Ended(_))), "{refused:?}");
+    settle().await;
+    assert!(served_is_refused(&world, &id, &served, &[&a, &b]));
+}
+
+fn served_is_refused(
+    world: &World,
+    id: &SessionId,
+    served: &[Arc<crate::session::Live>],
+    nodes: &[&Node],
+) -> bool {
+    assert_eq!(served.last().unwrap().generation, 1);
+    for live in served {
+        let token = live.access_token.expose().to_owned();
+        // Longer than it lives: for as long as a leeway may let it pass.
+        let ends = live.access_expires + MINUTE;
+        world.note(id, |facts| {
+            facts.served.insert(token, (ends, 0));
+        });
+    }
+    nodes.iter().all(|node| world.accepts(node, id).is_empty())
+}
