@@ -44,6 +44,7 @@ mod revoke;
 mod share;
 mod store;
 mod streams;
+mod survey;
 mod sweep;
 
 #[cfg(test)]
@@ -64,7 +65,9 @@ pub use crate::ending::EndReason;
 pub use dismiss::{Dismissed, Fate};
 pub use list::Summary;
 pub use refuse::Whose;
+pub use revoke::queue::{Awaited, OwedKind, Queue, Tries};
 pub use store::redis::{RedisAddress, RedisServers, RedisSettings};
+pub use survey::{Named, NoPrefix, Page, Prefix, Search};
 
 /// How many sessions are looked for in the store at a time: a flood of cookies that name none must not hold up the rest.
 const LOADS_AT_ONCE: usize = 256;

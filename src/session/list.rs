@@ -4,8 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
+use serde_json::Value;
 
 use super::entry::Entry;
+use super::record::Record;
 use super::store::Index;
 use super::{Error, Sessions, StoreError};
 use crate::clock::Timestamp;
@@ -23,6 +25,10 @@ pub struct Summary {
     pub idp: Arc<str>,
     /// The ID token's `sub`.
     pub subject: Arc<str>,
+    /// The ID token's `preferred_username`.
+    pub user: Option<Arc<str>>,
+    /// The ID token's `email`.
+    pub email: Option<Arc<str>>,
     /// `sid`, the provider's session.
     pub sid: Option<Arc<str>>,
     /// When it began.
@@ -102,21 +108,33 @@ impl Sessions {
         Ok(found)
     }
 
-    fn summarized(&self, entry: &Entry) -> Option<Summary> {
-        let now = self.clock.now();
-        if entry.expired(now, self.settings.idle_timeout).is_some() {
+    pub(super) fn summarized(&self, entry: &Entry) -> Option<Summary> {
+        let state = entry.state();
+        self.summary_of(entry.hash, state.record()?, entry.seen())
+    }
+
+    /// `None` where a deadline has passed.
+    pub(super) fn summary_of(
+        &self,
+        id: SessionHash,
+        record: &Record,
+        seen: Timestamp,
+    ) -> Option<Summary> {
+        let (now, idle_deadline) = (self.clock.now(), seen + self.settings.idle_timeout);
+        if now >= idle_deadline || now >= record.absolute_deadline {
             return None;
         }
-        let state = entry.state();
-        let record = state.record()?;
+        let claim = |name| record.claims.get(name).and_then(Value::as_str);
         Some(Summary {
-            id: entry.hash,
+            id,
             idp: Arc::clone(&record.idp),
             subject: Arc::clone(&record.subject),
+            user: claim("preferred_username").map(Into::into),
+            email: claim("email").map(Into::into),
             sid: record.sid.clone(),
             created: record.created,
-            seen: entry.seen(),
-            idle_deadline: entry.seen() + self.settings.idle_timeout,
+            seen,
+            idle_deadline,
             absolute_deadline: record.absolute_deadline,
             access_expires: record.access_expires,
             generation: record.generation,

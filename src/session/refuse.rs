@@ -252,7 +252,7 @@ impl Sessions {
         failed.map_or(Ok(count), Err)
     }
 
-    async fn end_if_found(
+    pub(super) async fn end_if_found(
         self: &Arc<Self>,
         id: SessionHash,
         reason: EndReason,

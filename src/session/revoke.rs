@@ -19,6 +19,8 @@ use crate::telemetry::audit::Event;
 use crate::telemetry::metrics::{RevocationOutcome, RevocationSource, RevocationTarget};
 use crate::token::{AccessToken, Grant, RefreshToken};
 
+pub(super) mod queue;
+
 /// A process that has not touched what it owes for so long after the next try was due is gone: another takes it up.
 const HOLD: Duration = Duration::from_secs(12);
 /// How many revocations of other processes are taken up at a time.
@@ -217,6 +219,8 @@ struct Slot {
     busy: bool,
     /// The store knows of it.
     saved: bool,
+    /// What came of the last try.
+    trouble: Option<String>,
 }
 
 impl Debts {
@@ -245,6 +249,7 @@ impl Debts {
                 owed,
                 busy: false,
                 saved: false,
+                trouble: None,
             };
             (slot.owed.id, slot)
         });
@@ -463,6 +468,7 @@ impl Sessions {
             }
             Err(error) => {
                 owed.complain(&error);
+                self.debts.blame(id, &error);
                 self.put_off(id, asked_to_wait(&error)).await;
                 Revocation::Owed
             }

@@ -54,8 +54,12 @@ pub(super) trait Store: fmt::Debug + Send + Sync {
     fn due(&self, now: Timestamp, limit: usize) -> Answer<Vec<Due>>;
     /// The sessions of a user or of a session at a provider.
     fn find(&self, index: Index) -> Answer<Vec<SessionHash>>;
+    /// Sessions that have not ended, from one on and in the order of their keys. Some may have expired since.
+    fn list(&self, from: SessionHash, limit: usize) -> Answer<Vec<SessionHash>>;
     /// What is owed and no living process works on: it is the caller's from now on, held until `until`.
     fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>>;
+    /// What is owed, whoever works on it: the soonest that comes free first.
+    fn debts(&self, limit: usize) -> Answer<Vec<Debt>>;
     /// How much there is.
     fn census(&self) -> Answer<Census>;
     /// What the other processes do, where there are others; nothing where the store is this process's own.

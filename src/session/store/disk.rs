@@ -158,6 +158,10 @@ impl Store for Disk {
         self.read(move |transaction| tables::find(transaction, index))
     }
 
+    fn list(&self, from: SessionHash, limit: usize) -> Answer<Vec<SessionHash>> {
+        self.read(move |transaction| tables::list(transaction, from, limit))
+    }
+
     fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {
         let free = self.read(move |transaction| tables::free_debts(transaction, now, limit));
         let jobs = self.writer.as_ref().map(|writer| writer.jobs.clone());
@@ -177,6 +181,10 @@ impl Store for Disk {
             }
             Ok(debts)
         })
+    }
+
+    fn debts(&self, limit: usize) -> Answer<Vec<Debt>> {
+        self.read(move |transaction| tables::debts(transaction, limit))
     }
 
     fn census(&self) -> Answer<Census> {

@@ -1,6 +1,6 @@
 //! The store that is gone with the process.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
 use std::sync::{Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ pub(in crate::session) struct Memory {
 
 #[derive(Debug, Default)]
 struct Tables {
-    rows: HashMap<SessionHash, Row>,
+    rows: BTreeMap<SessionHash, Row>,
     tombstones: u64,
     deadlines: BTreeSet<(Timestamp, SessionHash)>,
     indices: BTreeMap<Index, BTreeSet<SessionHash>>,
@@ -59,6 +59,13 @@ impl Store for Memory {
         })
     }
 
+    fn list(&self, from: SessionHash, limit: usize) -> Answer<Vec<SessionHash>> {
+        self.with(|tables| {
+            let alive = tables.rows.range(from..).filter(|(_, row)| !row.ended);
+            alive.map(|(id, _)| *id).take(limit).collect()
+        })
+    }
+
     fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {
         self.with(|tables| {
             let free = tables.debts.values_mut().filter(|d| d.held_until <= now);
@@ -67,6 +74,15 @@ impl Store for Memory {
                 debt.clone()
             });
             claimed.collect()
+        })
+    }
+
+    fn debts(&self, limit: usize) -> Answer<Vec<Debt>> {
+        self.with(|tables| {
+            let mut debts: Vec<_> = tables.debts.values().cloned().collect();
+            debts.sort_by_key(|debt| (debt.held_until, debt.id));
+            debts.truncate(limit);
+            debts
         })
     }
 

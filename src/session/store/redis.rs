@@ -14,7 +14,9 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::news::News;
-use super::{Answer, Census, Change, Debt, Due, Found, Index, Shared, Store, Written, failed};
+use super::{
+    Answer, Census, Change, Debt, DebtId, Due, Found, Index, Shared, Store, Written, failed,
+};
 use crate::clock::{Clock, Timestamp};
 use crate::session::OnStoreError;
 use crate::token::SessionHash;
@@ -290,6 +292,32 @@ impl Inner {
         members.collect()
     }
 
+    /// The sessions of a tag that are not before `from`, in order. A tag is the first byte of what it holds, so the tags are
+    /// in order too.
+    async fn listed(&self, up: &Up, tag: u8, from: SessionHash) -> Result<Vec<SessionHash>, Fault> {
+        let mut members = Cmd::new();
+        members
+            .arg("ZRANGE")
+            .arg(self.desk.names.due(tag))
+            .arg(0)
+            .arg(-1);
+        let mut found = rows::sessions(up.ask(&members).await?)?;
+        found.retain(|id| *id >= from);
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    async fn debt(&self, up: &Up, member: Vec<u8>, held: f64) -> Result<Option<Debt>, Fault> {
+        let id = DebtId(member.try_into().map_err(|_| Fault::Answer)?);
+        let mut fields = Cmd::new();
+        fields
+            .arg("HMGET")
+            .arg(self.desk.names.debt(&id))
+            .arg("expires")
+            .arg("sealed");
+        rows::debt(up.ask(&fields).await?, id, rows::time(held))
+    }
+
     async fn is_under(&self, up: &Up, id: SessionHash, index: Index) -> Result<bool, Fault> {
         let mut indices = Cmd::new();
         indices
@@ -398,6 +426,23 @@ impl Store for Redis {
         })
     }
 
+    fn list(&self, from: SessionHash, limit: usize) -> Answer<Vec<SessionHash>> {
+        self.read(SURVEY, move |inner, up| async move {
+            let [first, ..] = *from.as_bytes();
+            let mut tags = (first..=u8::MAX).peekable();
+            let (mut found, mut together) = (Vec::new(), 1);
+            // One tag is enough where there are many sessions, and where there are few not each should cost a round trip.
+            while found.len() < limit && tags.peek().is_some() {
+                let some = tags.by_ref().take(together);
+                let asked = some.map(|tag| inner.listed(&up, tag, from));
+                found.extend(try_join_all(asked).await?.into_iter().flatten());
+                together *= 2;
+            }
+            found.truncate(limit);
+            Ok(found)
+        })
+    }
+
     fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {
         self.read(WRITE, move |inner, up| async move {
             let names = &inner.desk.names;
@@ -409,6 +454,30 @@ impl Store for Redis {
                 .arg(limit)
                 .arg(names.debts());
             rows::debts(up.run(&call).await?, until)
+        })
+    }
+
+    fn debts(&self, limit: usize) -> Answer<Vec<Debt>> {
+        self.read(SURVEY, move |inner, up| async move {
+            let Some(last) = limit.checked_sub(1) else {
+                return Ok(Vec::new());
+            };
+            let mut members = Cmd::new();
+            members
+                .arg("ZRANGE")
+                .arg(inner.desk.names.held())
+                .arg(0)
+                .arg(last)
+                .arg("WITHSCORES");
+            let members: Vec<(Vec<u8>, f64)> = rows::read(up.ask(&members).await?)?;
+            let (inner, up) = (&inner, &up);
+            let looking = members.into_iter();
+            let looking = looking.map(|(member, held)| inner.debt(up, member, held));
+            let found: Vec<_> = stream::iter(looking)
+                .buffered(TOGETHER)
+                .try_collect()
+                .await?;
+            Ok(found.into_iter().flatten().collect())
         })
     }
 

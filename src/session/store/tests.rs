@@ -180,6 +180,17 @@ impl Model {
         }
     }
 
+    fn list(&self, from: SessionHash) -> Vec<SessionHash> {
+        let alive = self.rows.range(from..).filter(|(_, row)| !row.ended);
+        alive.map(|(id, _)| *id).collect()
+    }
+
+    fn debts(&self) -> Vec<Debt> {
+        let mut debts: Vec<_> = self.debts.values().cloned().collect();
+        debts.sort_by_key(|debt| (debt.held_until, debt.id));
+        debts
+    }
+
     fn find(&self, index: Index) -> Vec<SessionHash> {
         let found = self
             .rows
@@ -370,6 +381,16 @@ async fn follow(
                 prop_assert_eq!(found, model.find(key), "{}", name);
             }
         }
+        for n in 0..=SESSIONS {
+            let (listed, meant) = (store.list(id(n), 100).await.unwrap(), model.list(id(n)));
+            prop_assert_eq!(&listed, &meant, "{}", name);
+            let page: Vec<_> = meant.into_iter().take(2).collect();
+            prop_assert_eq!(store.list(id(n), 2).await.unwrap(), page, "{}", name);
+        }
+        let owed = model.debts();
+        let first: Vec<_> = owed.iter().take(2).cloned().collect();
+        prop_assert_eq!(store.debts(100).await.unwrap(), owed, "{}", name);
+        prop_assert_eq!(store.debts(2).await.unwrap(), first, "{}", name);
         prop_assert_eq!(store.census().await.unwrap(), model.census(), "{}", name);
         let (until, claimed) = (*now + Duration::from_millis(5), "claimed");
         let mut debts = store.claim_debts(*now, until, 100).await.unwrap();

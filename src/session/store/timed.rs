@@ -51,9 +51,17 @@ impl Store for Timed {
         self.timed(StoreOperation::Find, self.store.find(index))
     }
 
+    fn list(&self, from: SessionHash, limit: usize) -> Answer<Vec<SessionHash>> {
+        self.timed(StoreOperation::Find, self.store.list(from, limit))
+    }
+
     fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {
         let claimed = self.store.claim_debts(now, until, limit);
         self.timed(StoreOperation::Debts, claimed)
+    }
+
+    fn debts(&self, limit: usize) -> Answer<Vec<Debt>> {
+        self.timed(StoreOperation::Debts, self.store.debts(limit))
     }
 
     fn census(&self) -> Answer<Census> {

@@ -1126,6 +1126,14 @@ impl Store for Desk {
         self.book(|rows| rows.find(index))
     }
 
+    fn list(&self, from: SessionHash, limit: usize) -> Answer<Vec<SessionHash>> {
+        self.book(|rows| rows.list(from, limit))
+    }
+
+    fn debts(&self, limit: usize) -> Answer<Vec<Debt>> {
+        self.book(|rows| rows.debts(limit))
+    }
+
     fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {
         self.book(|rows| rows.claim_debts(now, until, limit))
     }

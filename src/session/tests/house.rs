@@ -426,6 +426,14 @@ impl Store for Faulty {
         self.unless_away(self.inner.find(index))
     }
 
+    fn list(&self, from: SessionHash, limit: usize) -> Answer<Vec<SessionHash>> {
+        self.inner.list(from, limit)
+    }
+
+    fn debts(&self, limit: usize) -> Answer<Vec<Debt>> {
+        self.inner.debts(limit)
+    }
+
     fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {
         self.inner.claim_debts(now, until, limit)
     }

@@ -266,7 +266,7 @@ label! {
     Debts = "debts",
     /// What has expired.
     Due = "due",
-    /// Which sessions belong to a user or to a session at a provider.
+    /// Which sessions there are, or belong to a user or to a session at a provider.
     Find = "find",
     /// How much there is.
     Census = "census",

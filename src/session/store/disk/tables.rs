@@ -1,7 +1,7 @@
 //! The tables in the file, and how a change changes them.
 
 use redb::{
-    Database, MultimapTable, MultimapTableDefinition, ReadTransaction, ReadableTable,
+    AccessGuard, Database, MultimapTable, MultimapTableDefinition, ReadTransaction, ReadableTable,
     ReadableTableMetadata, Table, TableDefinition, WriteTransaction,
 };
 
@@ -113,24 +113,58 @@ pub(super) fn find(transaction: &ReadTransaction, index: Index) -> Result<Vec<Se
         .collect()
 }
 
+pub(super) fn list(
+    transaction: &ReadTransaction,
+    from: SessionHash,
+    limit: usize,
+) -> Result<Vec<SessionHash>> {
+    let heads = transaction.open_table(HEADS)?;
+    let mut alive = Vec::new();
+    for head in heads.range::<&[u8; 32]>(from.as_bytes()..)? {
+        if alive.len() == limit {
+            break;
+        }
+        let (id, head) = head?;
+        if !Head::decode(head.value())?.ended {
+            alive.push(SessionHash::from_bytes(*id.value()));
+        }
+    }
+    Ok(alive)
+}
+
 pub(super) fn free_debts(
     transaction: &ReadTransaction,
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<Debt>> {
     let debts = transaction.open_table(DEBTS)?;
-    let all = debts.iter()?.map(|debt| {
-        let (id, debt) = debt?;
-        let (held_until, expires, sealed) = debt.value();
-        Ok(Debt {
-            id: DebtId(*id.value()),
-            held_until: Timestamp::from_millis(held_until),
-            expires: Timestamp::from_millis(expires),
-            sealed: sealed.to_vec(),
-        })
-    });
+    let all = debts.iter()?.map(debt);
     let free = all.filter(|debt| debt.as_ref().map_or(true, |debt| debt.held_until <= now));
     free.take(limit).collect()
+}
+
+pub(super) fn debts(transaction: &ReadTransaction, limit: usize) -> Result<Vec<Debt>> {
+    let debts = transaction.open_table(DEBTS)?;
+    let mut all: Vec<_> = debts.iter()?.map(debt).collect::<Result<_>>()?;
+    all.sort_by_key(|debt| (debt.held_until, debt.id));
+    all.truncate(limit);
+    Ok(all)
+}
+
+type Owed<'a> = (
+    AccessGuard<'a, &'static [u8; 16]>,
+    AccessGuard<'a, (u64, u64, &'static [u8])>,
+);
+
+fn debt(found: std::result::Result<Owed<'_>, redb::StorageError>) -> Result<Debt> {
+    let (id, debt) = found?;
+    let (held_until, expires, sealed) = debt.value();
+    Ok(Debt {
+        id: DebtId(*id.value()),
+        held_until: Timestamp::from_millis(held_until),
+        expires: Timestamp::from_millis(expires),
+        sealed: sealed.to_vec(),
+    })
 }
 
 pub(super) fn census(transaction: &ReadTransaction) -> Result<Census> {

@@ -72,6 +72,24 @@ pub(super) fn debts(answer: Value, until: Timestamp) -> Result<Vec<Debt>, Fault>
     debts.collect()
 }
 
+/// One debt as its key has it; nothing where it was paid meanwhile.
+pub(super) fn debt(
+    answer: Value,
+    id: DebtId,
+    held_until: Timestamp,
+) -> Result<Option<Debt>, Fault> {
+    let (expires, sealed): (Option<Vec<u8>>, Option<Vec<u8>>) = read(answer)?;
+    let Some(sealed) = sealed else {
+        return Ok(None);
+    };
+    Ok(Some(Debt {
+        id,
+        held_until,
+        expires: Timestamp::from_millis(number(expires)?),
+        sealed,
+    }))
+}
+
 /// Members of a sorted set.
 pub(super) fn sessions(answer: Value) -> Result<Vec<SessionHash>, Fault> {
     let members: Vec<Vec<u8>> = read(answer)?;
