@@ -1,23 +1,36 @@
-//! The administrator's listener: is it alive, is it ready, what has it counted. Loopback or a Unix socket only, and never a
-//! part of what people reach.
+//! The administrator's listener: is it alive, is it ready, what has it counted; who is signed in, and the end of that.
+//! Loopback or a Unix socket only, and never a part of what people reach.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use tokio::runtime::Handle;
 
+use crate::clock::{Clock, Timestamp};
 use crate::inbound::Inbound;
+use crate::issuer::Issuer;
 use crate::listener::Handler;
+use crate::pages::Pages;
 use crate::peer::Peer;
+use crate::telemetry::audit::Audit;
 use crate::telemetry::{Metrics, metrics};
 use crate::token::Secret;
 
+mod actions;
+mod api;
+mod gate;
+mod page;
+mod problem;
 mod ready;
+
+use actions::Actions;
+use gate::{Gate, Sender};
+use problem::Problem;
 
 pub use ready::{Readiness, Report, Workers};
 
@@ -40,58 +53,97 @@ pub enum Settings {
     },
 }
 
+/// What the administrator's answers are made of.
+#[derive(Debug)]
+pub struct Tools {
+    /// Whether requests can be served.
+    pub readiness: Readiness,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// The providers.
+    pub idps: Vec<Arc<Issuer>>,
+    /// The look of the page.
+    pub pages: Arc<Pages>,
+    /// Where what an administrator does is noted.
+    pub audit: Audit,
+    /// The time.
+    pub clock: Clock,
+    /// Where what an administrator does goes on, whoever hangs up.
+    pub background: Handle,
+}
+
 /// Answers the administrator.
 #[derive(Debug)]
 pub struct Admin {
-    token: Option<Digest>,
+    gate: Gate,
     readiness: Readiness,
     metrics: Arc<Metrics>,
-}
-
-/// A secret's digest: comparing these tells nothing of the secret, not even its length.
-#[derive(Debug)]
-struct Digest([u8; 32]);
-
-impl Digest {
-    fn of(secret: &[u8]) -> Self {
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, secret).as_ref());
-        Self(bytes)
-    }
+    pages: Arc<Pages>,
+    actions: Actions,
 }
 
 type Body = Full<Bytes>;
 
 impl Admin {
     /// One that knows who may ask what.
-    pub fn new(settings: &Settings, readiness: Readiness, metrics: Arc<Metrics>) -> Self {
-        let token = match settings {
-            Settings::Loopback { token, .. } => Some(token),
-            Settings::Socket { token, .. } => token.as_ref(),
+    pub fn new(settings: &Settings, tools: Tools) -> Self {
+        let actions = Actions {
+            sessions: Arc::clone(&tools.readiness.sessions),
+            idps: tools.idps.into(),
+            audit: tools.audit,
+            clock: tools.clock,
+            background: tools.background,
         };
         Self {
-            token: token.map(|token| Digest::of(token.expose().as_bytes())),
-            readiness,
-            metrics,
+            gate: Gate::new(settings),
+            readiness: tools.readiness,
+            metrics: tools.metrics,
+            pages: tools.pages,
+            actions,
         }
     }
 
-    async fn answer(&self, request: &Request<Inbound>) -> Response<Body> {
-        let path = request.uri().path();
-        if !matches!(path, "/livez" | "/readyz" | "/metrics") {
-            return say(StatusCode::NOT_FOUND, "not found\n");
+    /// Probes need no token, and no name of this machine: they tell nothing. All else does.
+    async fn answer(&self, head: &Parts, body: Inbound) -> Result<Response<Body>, Problem> {
+        match head.uri.path() {
+            "/livez" => {
+                only_get(&head.method)?;
+                Ok(say(StatusCode::OK, "ok\n"))
+            }
+            "/readyz" => {
+                only_get(&head.method)?;
+                Ok(self.ready(head.uri.query()).await)
+            }
+            "/metrics" => {
+                only_get(&head.method)?;
+                self.admit(head)?;
+                Ok(self.counted())
+            }
+            path => {
+                if !self.gate.is_called_rightly(head) {
+                    return Err(Problem::Misdirected);
+                }
+                self.admit(head)?;
+                let changes = !matches!(head.method, Method::GET | Method::HEAD);
+                if changes && gate::sender(head) == Sender::Foreign {
+                    return Err(Problem::CrossSite);
+                }
+                match path.strip_prefix(api::PREFIX) {
+                    Some(rest) => {
+                        let (method, query) = (&head.method, head.uri.query());
+                        api::answer(&self.actions, &self.readiness, method, rest, query).await
+                    }
+                    None => self.page(head, body).await,
+                }
+            }
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut response = say(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD only\n");
-            let allowed = HeaderValue::from_static("GET, HEAD");
-            response.headers_mut().insert(ALLOW, allowed);
-            return response;
-        }
-        match path {
-            "/livez" => say(StatusCode::OK, "ok\n"),
-            "/readyz" => self.ready(request.uri().query()).await,
-            _ if self.admits(request.headers()) => self.counted(),
-            _ => unauthorized(),
+    }
+
+    fn admit(&self, head: &Parts) -> Result<(), Problem> {
+        if self.gate.admits(&head.headers) {
+            Ok(())
+        } else {
+            Err(Problem::Unauthorized)
         }
     }
 
@@ -118,37 +170,28 @@ impl Admin {
         response.headers_mut().insert(CONTENT_TYPE, kind);
         response
     }
-
-    /// Whether the request shows the token (RFC 6750 section 2.1), where one is asked for.
-    fn admits(&self, headers: &HeaderMap) -> bool {
-        let Some(Digest(wanted)) = &self.token else {
-            return true;
-        };
-        let mut shown = headers.get_all(AUTHORIZATION).iter();
-        let (Some(shown), None) = (shown.next(), shown.next()) else {
-            return false;
-        };
-        let Some((scheme, token)) = shown.as_bytes().split_at_checked(7) else {
-            return false;
-        };
-        let Digest(shown) = Digest::of(token.trim_ascii());
-        scheme.eq_ignore_ascii_case(b"bearer ") && verify_slices_are_equal(wanted, &shown).is_ok()
-    }
 }
 
 impl Handler for Admin {
     type Body = Body;
 
     async fn handle(&self, _: &Peer, request: Request<Inbound>) -> Response<Body> {
-        self.answer(&request).await
+        let (head, body) = request.into_parts();
+        let answer = self.answer(&head, body).await;
+        let mut response = answer.unwrap_or_else(|problem| self.refuse(&head, &problem));
+        // No other site may take it in.
+        let policy = HeaderName::from_static("cross-origin-resource-policy");
+        let same_origin = HeaderValue::from_static("same-origin");
+        response.headers_mut().insert(policy, same_origin);
+        response
     }
 }
 
-fn unauthorized() -> Response<Body> {
-    let mut response = say(StatusCode::UNAUTHORIZED, "the admin token is needed\n");
-    let challenge = HeaderValue::from_static("Bearer realm=\"tidegate admin\"");
-    response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    response
+fn only_get(method: &Method) -> Result<(), Problem> {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    Err(Problem::Method { allow: "GET, HEAD" })
 }
 
 fn say(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
@@ -159,4 +202,11 @@ fn say(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
     headers.insert(CONTENT_TYPE, plain);
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+/// RFC 3339, in whole seconds.
+fn moment(at: Timestamp) -> String {
+    let second = i64::try_from(at.as_secs()).unwrap_or(i64::MAX);
+    let time = jiff::Timestamp::from_second(second).unwrap_or(jiff::Timestamp::MAX);
+    format!("{time:.0}")
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::admin::{Readiness, Workers};
+use crate::admin::{Readiness, Tools as AdminTools, Workers};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::connect;
@@ -150,7 +150,7 @@ pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
     let bound = bind(config, &metrics)?;
     let bound_admin = admin::bind(config.admin.as_ref())?;
     let background = Background::start().map_err(Error::Start)?;
-    let parts = Parts::build(config, clock, background.handle.clone(), &metrics)?;
+    let parts = Parts::build(config, clock.clone(), background.handle.clone(), &metrics)?;
     background
         .handle
         .spawn(Arc::clone(&parts.verifier).keep_fresh());
@@ -187,13 +187,16 @@ pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
         verifier: parts.verifier,
         drain: drain.clone(),
     };
-    let admin = admin::serve(
-        bound_admin,
-        config.admin.as_ref(),
+    let tools = AdminTools {
         readiness,
         metrics,
-        &background.handle,
-    );
+        idps: parts.issuers,
+        pages: parts.pages,
+        audit: parts.audit.clone(),
+        clock,
+        background: background.handle.clone(),
+    };
+    let admin = admin::serve(bound_admin, config.admin.as_ref(), tools);
     Ok(Running {
         addresses,
         drain: drain.drop_guard(),
@@ -292,6 +295,8 @@ struct Parts {
     verifier: Arc<Verifier>,
     sessions: Arc<Sessions>,
     audit: Audit,
+    issuers: Vec<Arc<Issuer>>,
+    pages: Arc<Pages>,
     forward: Arc<crate::forward::Settings>,
     upstreams: HashMap<Arc<str>, Arc<Upstream>>,
 }
@@ -335,7 +340,7 @@ impl Parts {
         let site = site(config);
         let endpoints = Endpoints {
             settings: endpoint_settings(config, Arc::clone(&site)),
-            idps: issuers,
+            idps: issuers.clone(),
             sessions: Arc::clone(&sessions),
             verifier: Arc::clone(&verifier),
             keys,
@@ -355,7 +360,7 @@ impl Parts {
             verifier: Arc::clone(&verifier),
             endpoints: Arc::new(endpoints),
             refusals: Refusals {
-                pages,
+                pages: Arc::clone(&pages),
                 site,
                 cookie: config.cookie.clone(),
             },
@@ -367,6 +372,8 @@ impl Parts {
             verifier,
             sessions,
             audit,
+            issuers,
+            pages,
             forward: Arc::new(config.forward.clone()),
             upstreams: upstreams(config, &platform)?,
         })

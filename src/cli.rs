@@ -1,9 +1,10 @@
-//! The command line: `run`, `demo`, `check`, `key`, `version`.
+//! The command line: `run`, `demo`, `check`, `session`, `key`, `version`.
 
 mod arguments;
 mod check;
 mod exit;
 mod key;
+mod session;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -45,6 +46,7 @@ pub fn run(
         }
         Command::Demo(options) => show(options, &mut terminal),
         Command::Check(options) => check::check(&arguments.global, options, &mut terminal),
+        Command::Session(options) => session::session(&arguments.global, options, &mut terminal),
         Command::Key(options) => key::key(options, &mut terminal),
         Command::Version { format } => version(*format, &mut terminal),
     }

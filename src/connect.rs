@@ -14,6 +14,7 @@ mod body;
 mod dial;
 mod idle;
 mod lease;
+mod local;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -21,6 +22,7 @@ mod upload;
 pub use body::Body;
 use idle::Idle;
 use lease::{Exchanged, Lease};
+pub use local::{LocalError, Neighbour};
 
 /// The scheme of an [`Origin`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

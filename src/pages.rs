@@ -26,7 +26,7 @@ pub const MARK: &str = include_str!("pages/mark.svg");
 const PLAIN: &str =
     "<!doctype html><title>Something went wrong</title><p>Something went wrong.</p>";
 
-const TEMPLATES: [(&str, &str); 8] = [
+const TEMPLATES: [(&str, &str); 10] = [
     ("base.html", include_str!("pages/base.html")),
     ("sign_in.html", include_str!("pages/sign_in.html")),
     ("sign_out.html", include_str!("pages/sign_out.html")),
@@ -37,6 +37,11 @@ const TEMPLATES: [(&str, &str); 8] = [
     (
         "cookies_blocked.html",
         include_str!("pages/cookies_blocked.html"),
+    ),
+    ("admin.html", include_str!("pages/admin.html")),
+    (
+        "admin_end_all.html",
+        include_str!("pages/admin_end_all.html"),
     ),
 ];
 
@@ -102,7 +107,7 @@ impl Pages {
         *response.status_mut() = status;
         let policy = match template {
             "sign_out.html" => &self.form_policy,
-            "sessions.html" => &self.own_form_policy,
+            "sessions.html" | "admin.html" | "admin_end_all.html" => &self.own_form_policy,
             _ => &self.policy,
         };
         let headers = response.headers_mut();

@@ -30,6 +30,7 @@ const CRATES: &[(&str, &[&str])] = &[
 /// Who may start a task that outlives the call.
 const SPAWNERS: &[&str] = &[
     "app",
+    "admin",
     "demo",
     "listener",
     "gateway",

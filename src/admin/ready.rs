@@ -53,6 +53,15 @@ impl Drop for AtWork {
     }
 }
 
+/// How it goes with a provider.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Provider {
+    /// It renewed tokens when it was asked last.
+    pub(super) reachable: bool,
+    /// Its signing keys are here, and could be fetched when that was due.
+    pub(super) has_keys: bool,
+}
+
 /// What was found.
 #[derive(Debug)]
 pub struct Report(Vec<(String, State)>);
@@ -94,6 +103,17 @@ impl Readiness {
         Report(checks)
     }
 
+    /// What is known of a provider.
+    pub(super) fn provider(&self, name: &str) -> Provider {
+        let mut providers = self.sessions.providers();
+        let up = providers.any(|(found, up)| *found == *name && up);
+        let mut without_keys = self.verifier.without_fresh_keys().into_iter();
+        Provider {
+            reachable: up,
+            has_keys: !without_keys.any(|found| *found == *name),
+        }
+    }
+
     /// A provider that is down keeps nobody out who is signed in.
     fn providers(&self) -> impl Iterator<Item = (String, State)> {
         let without_keys = self.verifier.without_fresh_keys();
@@ -115,6 +135,15 @@ impl Report {
             .0
             .iter()
             .any(|(_, state)| matches!(state, State::Failed(_)))
+    }
+
+    /// Each check: what, in a word how it went, and more words where there are some.
+    pub(super) fn checks(&self) -> impl Iterator<Item = (&str, &'static str, &'static str)> {
+        self.0.iter().map(|(check, state)| match state {
+            State::Fine => (&**check, "ok", ""),
+            State::Degraded(how) => (&**check, "degraded", *how),
+            State::Failed(how) => (&**check, "failed", *how),
+        })
     }
 
     /// The whole of it in one line.

@@ -4,15 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
-use crate::admin::{Admin, Readiness, Settings};
+use crate::admin::{Admin, Settings, Tools};
 use crate::listener::Local;
-use crate::telemetry::Metrics;
 
 /// How long its last answers may take.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -48,12 +46,11 @@ pub(super) fn bind(settings: Option<&Settings>) -> Result<Option<Local>, Error> 
 pub(super) fn serve(
     bound: Option<Local>,
     settings: Option<&Settings>,
-    readiness: Readiness,
-    metrics: Arc<Metrics>,
-    background: &Handle,
+    tools: Tools,
 ) -> Option<Listening> {
     let (bound, settings) = (bound?, settings?);
-    let admin = Arc::new(Admin::new(settings, readiness, metrics));
+    let background = tools.background.clone();
+    let admin = Arc::new(Admin::new(settings, tools));
     let stop = CancellationToken::new();
     Some(Listening {
         address: bound.address(),

@@ -16,7 +16,7 @@ use crate::telemetry::Color;
     about,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 success, 1 failure at run time, 2 wrong command line, 3 unclean shutdown, \
-                  77 no permission to bind or read, 78 invalid configuration."
+                  69 the gateway, or what it depends on, can't be reached, 77 no permission to bind or read, 78 invalid configuration."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -83,6 +83,8 @@ pub(super) enum Command {
     Demo(Demo),
     /// Read the configuration and say what it comes to, or all that is wrong with it
     Check(Check),
+    /// Who is signed in, and the end of that: asked of the running gateway through [admin]
+    Session(Sessions),
     /// Make keys
     #[command(subcommand)]
     Key(Key),
@@ -118,6 +120,67 @@ pub(super) struct Demo {
     /// Write the demo's configuration there, to go on from
     #[arg(long, value_name = "DIR")]
     pub(super) write: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Sessions {
+    /// Override a key, such as admin.address=127.0.0.1:9902
+    #[arg(long, value_name = "KEY=VALUE", global = true)]
+    pub(super) set: Vec<String>,
+    #[command(subcommand)]
+    pub(super) what: Session,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Session {
+    /// All sessions, the newest first
+    List {
+        /// Only this user's: the subject; where no session has that one, a user name or an e-mail address
+        #[arg(long)]
+        user: Option<String>,
+        /// Only those of this identity provider: NAME of [idp.NAME]
+        #[arg(long, value_name = "NAME")]
+        idp: Option<String>,
+        /// For whom
+        #[arg(long, default_value = "table")]
+        format: ListFormat,
+    },
+    /// All that is known of one
+    Show {
+        /// Its id, or the first 8 or more letters of it
+        id: String,
+        /// For whom
+        #[arg(long, default_value = "table")]
+        format: ListFormat,
+    },
+    /// End sessions here, at once and on every node, and revoke what they hold
+    End(SessionEnd),
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct SessionEnd {
+    /// Their ids, or the first 8 or more letters of each
+    #[arg(conflicts_with_all = ["user", "all"], value_name = "ID")]
+    pub(super) ids: Vec<String>,
+    /// All of this user, named by the subject; bearer tokens that were issued to them are refused too
+    #[arg(long, conflicts_with = "all", value_name = "SUBJECT")]
+    pub(super) user: Option<String>,
+    /// Whose user, where there is more than one identity provider
+    #[arg(long, requires = "user", value_name = "NAME")]
+    pub(super) idp: Option<String>,
+    /// All there are
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Don't ask whether --all is meant
+    #[arg(long, requires = "all")]
+    pub(super) yes: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ListFormat {
+    Table,
+    Json,
 }
 
 #[derive(Debug, Subcommand)]

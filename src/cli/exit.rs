@@ -18,6 +18,8 @@ pub enum Exit {
     Usage,
     /// 3: the grace period passed with requests under way.
     Unclean,
+    /// 69 (`EX_UNAVAILABLE`): the gateway, or what it depends on, can't be reached.
+    Unreachable,
     /// 77 (`EX_NOPERM`): no permission to bind or read.
     Permission,
     /// 78 (`EX_CONFIG`): the configuration is wrong.
@@ -32,6 +34,7 @@ impl Exit {
             Self::Failure => 1,
             Self::Usage => 2,
             Self::Unclean => 3,
+            Self::Unreachable => 69,
             Self::Permission => 77,
             Self::Config => 78,
         }

@@ -169,7 +169,9 @@ impl Sessions {
             }
             let ended = sessions.end_found(&whose, reason, Timestamp::MAX).await;
             if ended.is_err() {
-                sessions.end_known(&whose, reason).await;
+                sessions
+                    .end_known(|record| whose.includes(record), reason)
+                    .await;
                 sessions.keep_ending(whose, reason, now + NEWS);
             }
             refused.and(ended)
@@ -279,9 +281,13 @@ impl Sessions {
     }
 
     /// What is in memory ends though the store can't be asked what else there is.
-    async fn end_known(self: &Arc<Self>, whose: &Whose, reason: EndReason) {
+    pub(super) async fn end_known(
+        self: &Arc<Self>,
+        includes: impl Fn(&Record) -> bool,
+        reason: EndReason,
+    ) {
         let entries = self.hot.iter().map(|entry| Arc::clone(entry.value()));
-        let is = |entry: &Arc<Entry>| entry.state().record().is_some_and(|r| whose.includes(r));
+        let is = |entry: &Arc<Entry>| entry.state().record().is_some_and(&includes);
         // Collected, so that no lock of the map is held while they end.
         let known: Vec<_> = entries.filter(is).collect();
         // All at once; a store that is slow holds up none of them.

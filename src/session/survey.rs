@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::entry::Entry;
 use super::list::Summary;
 use super::record::Kept;
 use super::store::Index;
-use super::{EndReason, Sessions, StoreError};
+use super::{EndReason, Revocation, Sessions, StoreError};
 use crate::token::SessionHash;
 
 /// So many sessions are looked at, or ended, at a time.
@@ -118,6 +117,31 @@ impl Sessions {
         self.settings.cookie_room.is_none()
     }
 
+    /// What can be said of the refresh tokens and the access tokens of so many sessions that have ended together.
+    pub fn promises(&self, ended: usize) -> (Revocation, Revocation) {
+        let promise = |asked: bool| {
+            if asked && ended > 0 {
+                Revocation::Owed
+            } else {
+                Revocation::NothingToDo
+            }
+        };
+        let settings = &self.settings;
+        (
+            promise(settings.revoke_refresh_token),
+            promise(settings.revoke_access_token),
+        )
+    }
+
+    /// How many sessions there are, and how many revocations are owed.
+    ///
+    /// # Errors
+    /// When the store can't be asked.
+    pub async fn counts(&self) -> Result<(u64, u64), StoreError> {
+        let census = self.store.census().await?;
+        Ok((census.alive, census.owed))
+    }
+
     /// Sessions from one on, in the order of their ids. Looking at them brings none of them into memory.
     ///
     /// # Errors
@@ -164,7 +188,7 @@ impl Sessions {
         let ending = async move {
             let ended = sessions.end_listed(reason).await;
             if ended.is_err() {
-                sessions.end_hot(reason).await;
+                sessions.end_known(|_| true, reason).await;
             }
             ended
         };
@@ -173,11 +197,14 @@ impl Sessions {
     }
 
     async fn end_listed(self: &Arc<Self>, reason: EndReason) -> Result<usize, StoreError> {
+        let begun_by = self.clock.now();
         let (mut from, mut count, mut failed) = (SessionHash::default(), 0, None);
         loop {
             let mut ids = self.store.list(from, BATCH + 1).await?;
             let next = split_next(&mut ids, BATCH);
-            let ending = ids.into_iter().map(|id| self.end_if_found(id, reason));
+            let ending = ids
+                .into_iter()
+                .map(|id| self.end_if_found(id, reason, begun_by));
             let mut ending = stream::iter(ending).buffer_unordered(TOGETHER);
             while let Some(ended) = ending.next().await {
                 match ended {
@@ -189,15 +216,6 @@ impl Sessions {
                 Some(next) => from = next,
                 None => return failed.map_or(Ok(count), Err),
             }
-        }
-    }
-
-    async fn end_hot(self: &Arc<Self>, reason: EndReason) {
-        let entries = self.hot.iter().map(|entry| Arc::clone(entry.value()));
-        // Collected, so that no lock of the map is held while they end.
-        let known: Vec<Arc<Entry>> = entries.collect();
-        for entry in known {
-            self.finish(&entry, reason, reason.tokens()).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Debts, Owed, Slot, Token};
+use super::{Debts, Owed, Slot, What};
 use crate::clock::Timestamp;
 use crate::issuer;
 use crate::session::store::{Debt, DebtId};
@@ -16,6 +16,8 @@ pub enum OwedKind {
     RefreshToken,
     /// The revocation of an access token.
     AccessToken,
+    /// The end of all that a user has there through this gateway's client.
+    User,
 }
 
 impl OwedKind {
@@ -24,6 +26,7 @@ impl OwedKind {
         match self {
             Self::RefreshToken => "refresh_token",
             Self::AccessToken => "access_token",
+            Self::User => "user",
         }
     }
 }
@@ -96,9 +99,10 @@ impl Owed {
     fn awaited(&self) -> Awaited {
         Awaited {
             idp: Arc::clone(&self.idp),
-            kind: match self.token {
-                Token::Refresh(_) => OwedKind::RefreshToken,
-                Token::Access(_) => OwedKind::AccessToken,
+            kind: match self.what {
+                What::Refresh(_) => OwedKind::RefreshToken,
+                What::Access(_) => OwedKind::AccessToken,
+                What::User(_) => OwedKind::User,
             },
             since: self.since,
             until: self.until,
