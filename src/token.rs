@@ -163,29 +163,9 @@ impl SessionCookie {
 #[serde(transparent)]
 pub struct SessionHash([u8; 32]);
 
-/// As 64 hexadecimal letters.
-impl fmt::Display for SessionHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
 impl SessionHash {
     /// How many letters it is written with.
     pub const LETTERS: usize = 64;
-
-    /// From what [`fmt::Display`] writes.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
-            return None;
-        };
-        let pairs: &[[u8; 2]; 32] = pairs.try_into().ok()?;
-        let mut bytes = [0; 32];
-        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
-            *byte = nibble(*high)? << 4 | nibble(*low)?;
-        }
-        Some(Self(bytes))
-    }
 
     /// From a key of the store.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
@@ -238,11 +218,6 @@ impl fmt::Display for SessionName {
         let mut bytes = self.0.0.iter().take(6);
         bytes.try_for_each(|byte| write!(f, "{byte:02x}"))
     }
-}
-
-fn nibble(letter: u8) -> Option<u8> {
-    let digit = char::from(letter).to_digit(16)?;
-    u8::try_from(digit).ok()
 }
 
 #[cfg(test)]
@@ -326,12 +301,6 @@ mod tests {
                 .starts_with(&[0x66, 0x68, 0x7a, 0xad, 0xf8, 0x62])
         );
         assert_eq!(SessionHash::from_bytes(*hash.as_bytes()), hash);
-        let text = hash.to_string();
-        assert!(text.starts_with("66687aadf862"), "{text}");
-        assert_eq!(SessionHash::parse(&text), Some(hash));
-        for wrong in [&text[1..], &format!("{text}0"), &text.replace('6', "g"), ""] {
-            assert_eq!(SessionHash::parse(wrong), None, "{wrong}");
-        }
     }
 
     #[test]

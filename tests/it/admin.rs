@@ -13,6 +13,8 @@ use crate::support::redis::RedisServer;
 use crate::support::scene::{CLIENT_SECRET, STANDARD};
 use crate::support::{Clock, Fault, MINUTE, SECOND, Scene, Setup, eventually};
 
+mod sessions;
+
 const TOKEN: &str = "an-admin-token-that-nobody-guesses";
 
 /// A piece of a configuration: the admin listener on a free port.
@@ -28,6 +30,7 @@ fn on_a_socket(setup: &mut Setup) {
 }
 
 /// An answer of the admin listener.
+#[derive(Debug)]
 struct Answer {
     status: u16,
     head: String,
@@ -36,7 +39,8 @@ struct Answer {
 
 /// Asks over any stream, with these further header lines.
 fn ask_over(mut stream: impl Read + Write, line: &str, headers: &str) -> Answer {
-    let request = format!("{line} HTTP/1.1\r\nHost: localhost:9901\r\nConnection: close\r\n{headers}\r\n");
+    let request =
+        format!("{line} HTTP/1.1\r\nHost: localhost:9901\r\nConnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
