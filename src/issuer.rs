@@ -28,6 +28,7 @@ mod revoke;
 pub(crate) mod tests;
 mod token;
 
+pub use logout::LogoutHints;
 pub use management::{EndUser, Management};
 
 /// How long a failed discovery is not tried again, whoever asks.

@@ -315,6 +315,8 @@ pub struct Ended {
     pub id_token: Option<IdToken>,
     /// The provider's session, where it was named.
     pub sid: Option<Arc<str>>,
+    /// The verified ID token's claims.
+    pub claims: Arc<Map<String, Value>>,
     /// The refresh token's revocation.
     pub refresh_token: Revocation,
     /// The access token's revocation.

@@ -18,12 +18,15 @@ pub struct Control {
     client: String,
 }
 
+/// The page that needs no session.
+const PUBLIC: &str = "/public/_demo";
+
 /// What a button did; its name comes back in the address and is put into words here, so that no text of the address is
 /// shown.
 const WORDS: [(&str, &str); 9] = [
     (
         "ended",
-        "Your session at the identity provider is over. The next swap finds out and you sign in again.",
+        "Your session at the identity provider is over. It has told the gateway (back-channel logout), which has ended yours here at once: go to / and you are asked to sign in again.",
     ),
     (
         "rotated",
@@ -81,11 +84,15 @@ impl Control {
                 "The form came from elsewhere.".to_owned(),
             );
         }
-        let path = request.uri().path().to_owned();
+        let mut path = request.uri().path().to_owned();
         let subject = request.headers().get("x-forwarded-user");
         let person = subject.and_then(|subject| Person::of_subject(subject.to_str().ok()?));
         let form = Params::form(request).await.unwrap_or_default();
         let said = self.act(form.find("do").unwrap_or_default(), person).await;
+        if said == "ended" {
+            // Whoever is signed out can read it there only.
+            PUBLIC.clone_into(&mut path);
+        }
         see_other(&format!("{path}?said={said}"))
     }
 

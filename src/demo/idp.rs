@@ -447,11 +447,14 @@ impl Provider {
             "backchannel_logout_supported": true,
             "backchannel_logout_session_supported": true,
         });
-        if let (true, Some(document)) = (
-            self.faults.shows(&Fault::NoRevocation),
-            document.as_object_mut(),
-        ) {
-            document.remove("revocation_endpoint");
+        let optional = [
+            (Fault::NoRevocation, "revocation_endpoint"),
+            (Fault::NoEndSession, "end_session_endpoint"),
+        ];
+        for (fault, endpoint) in optional {
+            if let (true, Some(document)) = (self.faults.shows(&fault), document.as_object_mut()) {
+                document.remove(endpoint);
+            }
         }
         json(StatusCode::OK, &document)
     }

@@ -15,6 +15,7 @@ use super::ask::Ask;
 use crate::clock::Timestamp;
 use crate::refusal::Refusal;
 use crate::session::{self, EndReason, StoreError, Whose};
+use crate::telemetry::audit::Event;
 use crate::verify::{self, Criterion, LoggedOut, LogoutToken};
 
 /// A refresh that races the logout still succeeds at Keycloak, while it waits for our answer.
@@ -48,11 +49,11 @@ impl Drop for Turn<'_> {
 impl Endpoints {
     pub(super) async fn backchannel_logout(&self, ask: &Ask) -> Result<Response<String>, Refusal> {
         let Some(token) = ask.form.value("logout_token") else {
-            return Ok(invalid("there is no logout_token"));
+            return Ok(self.refused("there is no logout_token", ask));
         };
         let token = match self.verifier.verify_logout_token(token).await {
             Ok(token) => token,
-            Err(verify::Error::Invalid(why)) => return Ok(invalid(why)),
+            Err(verify::Error::Invalid(why)) => return Ok(self.refused(why, ask)),
             Err(
                 error @ (verify::Error::KeysUnavailable(_)
                 | verify::Error::Revoked
@@ -64,7 +65,7 @@ impl Endpoints {
         };
         let turn = self.logouts.take(token.id);
         if turn.is_none() || self.has_come_before(&token) {
-            return Ok(invalid("the logout token was used before"));
+            return Ok(self.refused("the logout token was used before", ask));
         }
         self.log_out(&token).await.map_err(session::Error::Store)?;
         Ok(Response::new(String::new()))
@@ -95,14 +96,31 @@ impl Endpoints {
             .sessions
             .end_all(whose, EndReason::BackChannel, issued_by);
         let ended = timeout(PATIENCE, ending).await.map_err(slow)??;
-        let used = verify::Refusal {
+        let spent = verify::Refusal {
             criterion: token.id,
             issued_by: token.issued,
             until: token.until,
         };
-        self.sessions.refuse(vec![used]).await?;
+        self.sessions.refuse(vec![spent]).await?;
         tracing::info!(idp = %token.idp, sessions = ended, "the identity provider has signed somebody out");
+        let (user, session_there) = match &token.of {
+            LoggedOut::Session(sid) => (None, Some(&**sid)),
+            LoggedOut::User(subject) => (Some(&**subject), None),
+        };
+        self.audit.note(&Event::BackchannelLogout {
+            idp: &token.idp,
+            user,
+            session_there,
+            ended,
+        });
         Ok(())
+    }
+
+    fn refused(&self, why: &'static str, ask: &Ask) -> Response<String> {
+        let caller = ask.caller();
+        self.audit
+            .note(&Event::BackchannelLogoutRefused { why, caller });
+        invalid(why)
     }
 }
 

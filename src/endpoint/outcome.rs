@@ -21,6 +21,8 @@ pub(super) enum AtProvider {
     Asked,
     /// The provider could not be reached, or did not say.
     Unknown,
+    /// It did not accept the request.
+    Refused,
     /// It offers no sign-out, or the configuration does not ask for it.
     Untouched,
 }

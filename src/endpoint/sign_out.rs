@@ -3,7 +3,7 @@
 
 use http::header::{HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Endpoints;
 use super::answer::{json, see_other, with_cookies};
@@ -13,7 +13,7 @@ use super::meant::Form;
 use super::outcome::{AtProvider, LIFETIME_SECS, Outcome};
 use super::return_to::ReturnTo;
 use crate::credential::cookie;
-use crate::issuer::{self, EndSession, Issuer};
+use crate::issuer::{self, EndSession, Issuer, LogoutHints};
 use crate::refusal::Refusal;
 use crate::session::{self, EndReason, Ended};
 use crate::telemetry::audit::Event;
@@ -52,6 +52,7 @@ impl Endpoints {
             "at_provider": self.settings.rp_initiated,
             "action": site.endpoint(&ask.here, "/sign_out", &[]),
             "rd": ask.query.value("rd").unwrap_or_default(),
+            "ui_locales": ui_locales(ask).unwrap_or_default(),
             "form": self.form_token(&id, Form::SignOut),
             "stay": format!("{}/", ask.here),
             "sessions": site.sessions(&ask.here),
@@ -86,7 +87,7 @@ impl Endpoints {
         tracing::info!(idp = %ended.idp, refresh_token = ?ended.refresh_token, "signed out");
         self.audit.note(&Event::SignOut {
             idp: &ended.idp,
-            session: self.sessions.hash(&id).as_ref(),
+            session: self.sessions.hash(id).as_ref(),
             caller: ask.caller(),
         });
         let response = self.sign_out_there(ask, &ended).await?;
@@ -134,7 +135,7 @@ impl Endpoints {
             return Next::Nothing(AtProvider::Untouched);
         };
         let back_to = self.settings.site.endpoint(&ask.here, "/signed_out", &[]);
-        let asking = ask_person(idp, &back_to, state, ended.sid.as_deref());
+        let asking = ask_person(idp, &back_to, state, hints(ask, ended));
         let Some(hint) = &ended.id_token else {
             return asking.await;
         };
@@ -144,7 +145,12 @@ impl Endpoints {
             Err(issuer::Error::NotOffered(_)) => Next::Nothing(AtProvider::Untouched),
             Err(error) => {
                 tracing::warn!(idp = %ended.idp, %error, "the session at the identity provider may go on");
-                Next::Nothing(AtProvider::Unknown)
+                let refused = matches!(error, issuer::Error::Refused { .. });
+                Next::Nothing(if refused {
+                    AtProvider::Refused
+                } else {
+                    AtProvider::Unknown
+                })
             }
         }
     }
@@ -207,12 +213,37 @@ impl Endpoints {
     }
 }
 
-async fn ask_person(idp: &Issuer, back_to: &str, state: &str, sid: Option<&str>) -> Next {
-    match idp.end_session_url(back_to, state, sid).await {
+async fn ask_person(idp: &Issuer, back_to: &str, state: &str, hints: LogoutHints<'_>) -> Next {
+    match idp.end_session_url(back_to, state, hints).await {
         Ok(url) => Next::AskPerson(url.into()),
         Err(issuer::Error::NotOffered(_)) => Next::Nothing(AtProvider::Untouched),
         Err(_) => Next::Nothing(AtProvider::Unknown),
     }
+}
+
+fn hints<'a>(ask: &'a Ask, ended: &'a Ended) -> LogoutHints<'a> {
+    LogoutHints {
+        sid: ended.sid.as_deref(),
+        login_hint: ended.claims.get("login_hint").and_then(Value::as_str),
+        ui_locales: ui_locales(ask),
+    }
+}
+
+/// The languages that the provider's page may be in.
+fn ui_locales(ask: &Ask) -> Option<&str> {
+    let wanted = ask.form.value("ui_locales");
+    let wanted = wanted.or_else(|| ask.query.value("ui_locales"))?;
+    are_languages(wanted).then_some(wanted)
+}
+
+/// Language tags (RFC 5646 section 2.1), the best first, with spaces between them.
+fn are_languages(text: &str) -> bool {
+    let part = |part: &str| {
+        (1..=8).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    let tag =
+        |tag: &str| tag.starts_with(|c: char| c.is_ascii_alphabetic()) && tag.split('-').all(part);
+    text.len() <= 128 && text.split(' ').all(tag)
 }
 
 /// For programs.
@@ -228,4 +259,36 @@ fn said(outcome: &Outcome, next: &Next) -> Response<String> {
         body.insert("provider_logout_url".to_owned(), json!(url));
     }
     json(&body)
+}
+
+#[cfg(test)]
+mod tests {
+    //! What may be said of languages.
+
+    use super::are_languages;
+
+    #[test]
+    fn languages_are_tags_and_nothing_else() {
+        for good in ["de", "en-GB fr", "zh-Hant-TW", "sl-rozaj-1994"] {
+            assert!(are_languages(good), "{good}");
+        }
+        let long = ["de"; 50].join(" ");
+        for bad in [
+            "",
+            " ",
+            "de ",
+            "de  en",
+            "1de",
+            "-de",
+            "de-",
+            "de_DE",
+            "de&x=y",
+            "d\u{e9}",
+            "languages1",
+            "de\n",
+            &long,
+        ] {
+            assert!(!are_languages(bad), "{bad:?}");
+        }
+    }
 }

@@ -16,11 +16,14 @@ impl Endpoints {
         let name = Outcome::cookie(&self.settings.cookie);
         let outcome = cookie::value(&ask.headers, &name)
             .and_then(|sealed| Outcome::open(sealed, &self.keys, self.clock.now()));
-        let Some(mut outcome) = outcome else {
+        // The provider hands `state` back to the browser that it had asked. Another one is of another sign-out, or of somebody
+        // else's making: it neither says anything nor uses up what there is to say.
+        let state = ask.query.value("state");
+        let ours = |outcome: &Outcome| state.is_none_or(|state| state == outcome.state);
+        let Some(mut outcome) = outcome.filter(ours) else {
             return Ok(self.no_outcome(ask).await);
         };
-        // The provider hands `state` back to the browser that it had asked; anybody else's says nothing.
-        let asked = ask.query.value("state") == Some(outcome.state.as_str());
+        let asked = state.is_some();
         if asked && outcome.provider == AtProvider::Unknown {
             outcome.provider = AtProvider::Asked;
         }
@@ -76,6 +79,9 @@ fn facts(outcome: &Outcome) -> Vec<Value> {
         AtProvider::Asked => "You were taken there to sign out.",
         AtProvider::Unknown => {
             "It could not be learnt whether your session there has ended. You may still be signed in there."
+        }
+        AtProvider::Refused => {
+            "It did not accept that your session there be ended. You may still be signed in there."
         }
         AtProvider::Untouched => "You may still be signed in there.",
     };

@@ -36,7 +36,7 @@ impl Issuer {
     }
 
     /// Where to send the browser when the provider wants to ask the person: `client_id`, `post_logout_redirect_uri` and
-    /// `state`, but no token. Auth0 asks nothing of a browser whose session `sid` names.
+    /// `state`, but no token.
     ///
     /// # Errors
     /// When the provider has no such endpoint.
@@ -44,7 +44,7 @@ impl Issuer {
         &self,
         back_to: &str,
         state: &str,
-        sid: Option<&str>,
+        hints: LogoutHints<'_>,
     ) -> Result<Url, Error> {
         let metadata = self.metadata().await?;
         let client_id = ("client_id", &*self.settings.client_id);
@@ -52,9 +52,15 @@ impl Issuer {
             let mut url = endpoint.clone();
             let back = [("post_logout_redirect_uri", back_to), ("state", state)];
             append(&mut url, &[&[client_id], &back[..]].concat());
-            if let (Some(Preset::Auth0), Some(sid)) = (self.settings.preset, sid) {
-                append(&mut url, &[("logout_hint", sid)]);
-            }
+            let whom = match self.settings.preset {
+                Some(Preset::Auth0) => hints.sid,
+                None => hints.login_hint,
+            };
+            let hints = [("logout_hint", whom), ("ui_locales", hints.ui_locales)];
+            let hints = hints
+                .into_iter()
+                .filter_map(|(name, hint)| Some((name, hint?)));
+            append(&mut url, &hints.collect::<Vec<_>>());
             return Ok(url);
         }
         let mut url = metadata.browser_logout.clone().ok_or(NO_LOGOUT)?;
@@ -63,6 +69,17 @@ impl Issuer {
         append(&mut url, &[client_id, ("returnTo", &back)]);
         Ok(url)
     }
+}
+
+/// What helps a provider that wants to talk to the person (OpenID Connect RP-Initiated Logout section 2).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogoutHints<'a> {
+    /// `sid`: Auth0 asks nothing of a browser whose session it names.
+    pub sid: Option<&'a str>,
+    /// The claim of this name: Entra ID puts it into ID tokens for this very use, and then nobody has to pick the account.
+    pub login_hint: Option<&'a str>,
+    /// The languages that its page may be in, the best first.
+    pub ui_locales: Option<&'a str>,
 }
 
 const NO_LOGOUT: Error = Error::NotOffered("logout");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::entry::Entry;
 use super::keep::not_our_key;
@@ -37,6 +38,7 @@ pub(super) struct Burial {
     idp: Arc<str>,
     id_token: Option<IdToken>,
     sid: Option<Arc<str>>,
+    claims: Arc<Map<String, Value>>,
 }
 
 impl Sessions {
@@ -52,6 +54,7 @@ impl Sessions {
             idp: Arc::clone(&record.idp),
             id_token: record.id_token.clone(),
             sid: record.sid.clone(),
+            claims: Arc::clone(&record.claims),
         };
         state.kept = Kept::Over(tombstone);
         entry.close(reason);
@@ -261,6 +264,7 @@ impl Sessions {
             idp: burial.idp,
             id_token: burial.id_token,
             sid: burial.sid,
+            claims: burial.claims,
             refresh_token,
             access_token,
         }))

@@ -80,6 +80,19 @@ async fn the_demo_shows_sign_in_swap_refusal_and_accidents_and_tells_of_each() {
     );
 
     let page = browser.get("/_demo").await;
+    let page = browser.press(&page, "end").await;
+    assert_eq!(page.url.path(), "/public/_demo");
+    assert!(
+        page.body.contains("It has told the gateway"),
+        "{}",
+        page.body
+    );
+    wait_for(&demo.child, "back-channel logout: the gateway took it").await;
+    let refused = browser.fetch("/").await;
+    assert_eq!(refused.json()["code"], "signed_out_at_provider");
+    browser.login("alice").await;
+
+    let page = browser.get("/_demo").await;
     let page = browser.press(&page, "down").await;
     browser.press_once(&page, "expire").await;
     assert_eq!(browser.fetch("/").await.status, 503);

@@ -1,11 +1,15 @@
 //! Signing out: wanted by the person and by nobody else, honest about what was achieved, and the same however often.
 
 use http::{Method, header};
+use tidegate::demo::idp::Event;
 use url::Url;
 
 use crate::support::browser::{Browser, Page};
 use crate::support::client::request;
 use crate::support::{Fault, Kind, MINUTE, SECOND, Scene, Setup, eventually};
+
+/// A provider may end its session when its tokens are revoked; here it is to do only what it is asked for.
+const REVOKES_NOTHING: &str = "[logout]\nrevoke = []\n";
 
 async fn sign_out(browser: &Browser) -> Page {
     let page = browser.get("/oauth2/sign_out").await;
@@ -351,4 +355,104 @@ async fn a_provider_that_wants_to_ask_is_asked_by_the_browser_without_a_token() 
         assert!(page.body.contains("Who are you today?"));
         scene.assert_no_token_leaked(&browser);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_refuses_is_said_to_have_refused() {
+    let scene = Scene::with(|setup: &mut Setup| {
+        // Somebody forgot to register it.
+        setup.client.post_logout_redirect_uris.clear();
+        setup.toml.push_str(REVOKES_NOTHING);
+    })
+    .await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let page = sign_out(&browser).await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("It did not accept"), "{}", page.body);
+    assert!(page.body.contains("may still be signed in there"));
+    assert_eq!(browser.fetch("/app").await.status, 401);
+    browser.get("/app").await;
+    assert_eq!(browser.fetch("/app").await.status, 200, "and so they were");
+    let told = browser
+        .fetch_with(Method::POST, "/oauth2/sign_out", &[])
+        .await;
+    assert_eq!(told.json()["provider_session"], "refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_offers_none_is_not_said_to_have_ended_anything() {
+    let mut scene = Scene::without_gateway(|setup| setup.toml.push_str(REVOKES_NOTHING)).await;
+    scene.idp.faults().set(Fault::NoEndSession);
+    scene.start_gateway();
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let page = sign_out(&browser).await;
+    assert_eq!(page.status, 200);
+    let there = "At Development</strong>You may still be signed in there.";
+    assert!(page.body.contains(there), "{}", page.body);
+    assert_eq!(scene.idp.journal().requests_to("/end_session"), 0);
+    browser.get("/app").await;
+    assert_eq!(browser.fetch("/app").await.status, 200, "unseen");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_way_back_says_something_to_the_one_sign_out_that_it_is_of() {
+    let scene = Scene::start().await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    scene.idp.faults().set(Fault::EndSessionAsks);
+    let asked = sign_out(&browser).await;
+    assert_eq!(asked.url.path(), "/end_session");
+    let foreign = browser.get("/oauth2/signed_out?state=foreign").await;
+    assert!(!foreign.body.contains("taken there"), "{}", foreign.body);
+    assert!(!foreign.body.contains("At Development"), "{}", foreign.body);
+    let page = browser.press(&asked, "Sign out").await;
+    assert_eq!(page.url.path(), "/oauth2/signed_out");
+    assert!(page.body.contains("You were taken there"), "{}", page.body);
+    let again = browser.get(page.url.as_str()).await;
+    assert!(!again.body.contains("taken there"), "{}", again.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_provider_is_told_who_and_in_which_language_when_it_asks() {
+    for (wanted, sent) in [
+        ("de-CH en", Some("de-CH en")),
+        ("de&x=y\"><script>", None),
+        ("", None),
+    ] {
+        let scene = Scene::start().await;
+        let browser = scene.browser();
+        browser.login("alice").await;
+        scene.idp.faults().set(Fault::EndSessionAsks);
+        let mut way = browser.base().join("/oauth2/sign_out").unwrap();
+        way.query_pairs_mut().append_pair("ui_locales", wanted);
+        let page = browser.get(way.as_str()).await;
+        assert!(!page.body.contains("<script"), "{}", page.body);
+        let page = browser.press(&page, "Sign out").await;
+        let said = |name: &str| {
+            let mut pairs = page.url.query_pairs();
+            let found = pairs.find(|(key, _)| key == name);
+            found.map(|(_, value)| value.into_owned())
+        };
+        assert_eq!(page.url.path(), "/end_session");
+        assert_eq!(said("ui_locales").as_deref(), sent);
+        assert_eq!(said("logout_hint").as_deref(), Some("alice"));
+        assert_eq!(said("client_id").as_deref(), Some("gateway"));
+        assert_eq!(said("id_token_hint"), None);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_out_that_comes_back_from_the_provider_as_a_logout_token_is_one_sign_out() {
+    let scene = Scene::with(|setup| setup.toml.push_str(REVOKES_NOTHING)).await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let page = sign_out(&browser).await;
+    assert!(page.body.contains("Your session there has ended too."));
+    assert_eq!(scene.idp.journal().backchannel_logouts, 1);
+    let taken = Event::BackchannelLogout { taken: true };
+    assert!(scene.idp.journal().events.contains(&taken));
+    assert_eq!(browser.login("alice").await.status, 200, "at once");
+    assert_eq!(browser.fetch("/app").await.status, 200);
 }

@@ -48,6 +48,8 @@ pub enum Fault {
     WrongResponseIssuer,
     /// Discovery names no revocation endpoint.
     NoRevocation,
+    /// Discovery names no end-session endpoint.
+    NoEndSession,
     /// Revocation answers 503.
     RevocationDown,
     /// Revoking a refresh token that was spent already does nothing, as at providers that forget them.

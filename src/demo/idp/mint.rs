@@ -147,6 +147,8 @@ impl Provider {
             "email": person.email(),
             "preferred_username": person.name,
             "name": person.full_name,
+            // As Entra ID has it, for the account to be signed out of.
+            "login_hint": person.name,
         }));
         if let (Occasion::Login, Some(nonce)) = (occasion, &authorized.nonce) {
             claims.insert("nonce".into(), json!(nonce));

@@ -6,10 +6,15 @@ use serde_json::json;
 
 use super::server::{Reply, Server, issuer};
 use crate::clock::Clock;
-use crate::issuer::{EndSession, Error, Preset, Revocable, RevocationFormat};
+use crate::issuer::{EndSession, Error, LogoutHints, Preset, Revocable, RevocationFormat};
 use crate::token::{AccessToken, IdToken, RefreshToken};
 
 const BACK: &str = "https://apps.example.com/oauth2/signed_out";
+const HINTS: LogoutHints<'_> = LogoutHints {
+    sid: Some("sid"),
+    login_hint: Some("a&b"),
+    ui_locales: Some("de fr"),
+};
 
 pub(super) fn class<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     match result {
@@ -198,7 +203,7 @@ async fn auth0_without_rp_initiated_logout_wants_the_browser() {
         issuer.end_session(&hint, BACK, "st&ate").await.unwrap(),
         EndSession::AskPerson
     );
-    let url = issuer.end_session_url(BACK, "st&ate", None).await.unwrap();
+    let url = issuer.end_session_url(BACK, "st&ate", HINTS).await.unwrap();
     assert_eq!(url.path(), "/v2/logout");
     let pairs: Vec<_> = url.query_pairs().into_owned().collect();
     let back = format!("{BACK}?state=st%26ate");
@@ -228,7 +233,7 @@ async fn a_provider_without_these_endpoints() {
         "not offered"
     );
     assert_eq!(
-        class(issuer.end_session_url(BACK, "s", None).await),
+        class(issuer.end_session_url(BACK, "s", HINTS).await),
         "not offered"
     );
 }
@@ -306,13 +311,21 @@ async fn no_token_is_in_a_url() {
     assert_eq!(seen.parameter("client_id").unwrap(), "gateway");
     assert_eq!(seen.parameter("post_logout_redirect_uri").unwrap(), BACK);
     assert_eq!(seen.parameter("state").unwrap(), "s");
-    let url = issuer
-        .end_session_url(BACK, "s", Some("sid"))
-        .await
-        .unwrap();
+    let url = issuer.end_session_url(BACK, "s", HINTS).await.unwrap();
+    let hints = "&logout_hint=a%26b&ui_locales=de+fr";
+    assert!(url.query().unwrap().ends_with(hints));
     let names: Vec<_> = url
         .query_pairs()
         .map(|(name, _)| name.into_owned())
         .collect();
-    assert_eq!(names, ["client_id", "post_logout_redirect_uri", "state"]);
+    assert_eq!(
+        names,
+        [
+            "client_id",
+            "post_logout_redirect_uri",
+            "state",
+            "logout_hint",
+            "ui_locales"
+        ]
+    );
 }
