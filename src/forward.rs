@@ -255,7 +255,7 @@ impl Forwarder {
     ) -> Result<Response<Body>, Error> {
         // What was asked to be a tunnel has a connection that another task drives.
         let whole = tunnel.is_none() && response.body().came_whole();
-        let tie = |form| leash.map(|leash| Tie::new(leash, form, &self.metrics));
+        let tie = |form| leash.and_then(|leash| Tie::new(leash, form, &self.metrics));
         let mut bound = None;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let agreed = switched && upgrade::agreed(response.headers());

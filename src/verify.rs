@@ -13,6 +13,7 @@ use http::header::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
+use crate::ending::Ending;
 use crate::issuer::{self, Issuer};
 use crate::telemetry::Metrics;
 use crate::token::{AccessToken, IdToken};
@@ -20,7 +21,7 @@ use cache::{Cache, Entry, Remembered};
 use claims::Moment;
 use compact::Compact;
 use keys::Keys;
-use refused::{Cleared, Finding, Marks};
+use refused::{Cleared, Finding, Marks, Watch};
 
 pub use logout_token::{LoggedOut, LogoutToken};
 pub use refused::{Criterion, Refusal, Refused, TooMany};
@@ -71,7 +72,20 @@ pub struct Verified {
     pub claims: Map<String, Value>,
     /// What `forward` made of it for the upstream, so that it is rendered once per token.
     pub rendered: OnceLock<Rendered>,
+    watch: Option<Watch>,
     _witness: Witness,
+}
+
+impl Verified {
+    /// Whether the token has come to be refused since ([`Refused`]); for a bearer.
+    pub fn is_refused(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::finds_refusal)
+    }
+
+    /// The end to come of something that is open under it, a bearer; to be held as long as that is open.
+    pub fn ending(&self) -> Option<Arc<Ending>> {
+        self.watch.as_ref().map(Watch::ending)
+    }
 }
 
 /// Only this room makes one, so only this room makes a [`Verified`].
@@ -97,6 +111,7 @@ impl Verified {
             groups: texts(groups),
             claims,
             rendered: OnceLock::new(),
+            watch: None,
             _witness: Witness,
         })
     }
@@ -330,7 +345,11 @@ impl Verifier {
         if finding == Finding::Clear {
             cleared.under(edition);
         }
-        let verified = Arc::new(verified);
+        let watch = Watch::over(marks.clone(), &self.refused, &self.clock);
+        let verified = Arc::new(Verified {
+            watch: Some(watch),
+            ..verified
+        });
         self.cache.insert(Entry {
             token: token.clone(),
             verified: Arc::clone(&verified),

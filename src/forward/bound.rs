@@ -22,12 +22,20 @@ use crate::route::OnSessionEnd;
 use crate::session::Live;
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{StreamEnding, StreamKind};
+use crate::verify::Verified;
 
 /// What a request may not outlive, and by how much.
 #[derive(Debug)]
 pub(super) struct Leash {
-    live: Arc<Live>,
+    held_by: Holder,
     grace: Duration,
+}
+
+/// What it was let through by.
+#[derive(Debug)]
+enum Holder {
+    Session(Arc<Live>),
+    Token(Arc<Verified>),
 }
 
 impl Leash {
@@ -38,12 +46,20 @@ impl Leash {
             OnSessionEnd::Drain => drain,
             OnSessionEnd::Ignore => return None,
         };
-        let live = permit.into_identity()?.session?;
-        Some(Self { live, grace })
+        let identity = permit.into_identity()?;
+        let held_by = match identity.session {
+            Some(live) => Holder::Session(live),
+            None => Holder::Token(identity.verified),
+        };
+        Some(Self { held_by, grace })
     }
 
-    pub(super) fn ending(&self) -> &Arc<Ending> {
-        &self.live.ending
+    /// The end to come of what is tied here.
+    pub(super) fn ending(&self) -> Option<Arc<Ending>> {
+        match &self.held_by {
+            Holder::Session(live) => Some(Arc::clone(&live.ending)),
+            Holder::Token(verified) => verified.ending(),
+        }
     }
 
     pub(super) fn grace(&self) -> Duration {
@@ -52,7 +68,13 @@ impl Leash {
 
     /// What has ended, if nothing may go on.
     pub(super) fn over(&self) -> Option<Cause> {
-        self.ending().came(self.grace)
+        match &self.held_by {
+            Holder::Session(live) => live.ending.came(self.grace),
+            // Where there is a grace, it begins with what is tied.
+            Holder::Token(verified) => {
+                (self.grace.is_zero() && verified.is_refused()).then_some(Cause::Token)
+            }
+        }
     }
 }
 
@@ -67,14 +89,14 @@ pub(super) struct Tie {
 }
 
 impl Tie {
-    pub(super) fn new(leash: &Leash, form: Form, metrics: &Arc<Metrics>) -> Self {
-        Self {
-            ending: Arc::clone(leash.ending()),
+    pub(super) fn new(leash: &Leash, form: Form, metrics: &Arc<Metrics>) -> Option<Self> {
+        Some(Self {
+            ending: leash.ending()?,
             grace: leash.grace,
             form,
             metrics: Arc::clone(metrics),
             waiting: None,
-        }
+        })
     }
 
     fn over(&self) -> Option<Cause> {

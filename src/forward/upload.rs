@@ -45,7 +45,7 @@ impl Upload {
     /// From now on no more of it is passed on than may be.
     pub(super) fn bind(&mut self, leash: &Leash) {
         if !self.incoming.is_end_stream() {
-            self.end = Some((Arc::clone(leash.ending()), leash.grace()));
+            self.end = leash.ending().map(|ending| (ending, leash.grace()));
         }
     }
 

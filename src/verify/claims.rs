@@ -74,6 +74,7 @@ pub(super) fn access_token(
         groups: groups(&claims, &settings.groups_claim),
         claims,
         rendered: OnceLock::new(),
+        watch: None,
         _witness: Witness,
     };
     Ok((verified, window))

@@ -15,8 +15,12 @@ use serde_json::{Map, Value};
 use super::claims::date;
 use crate::clock::Timestamp;
 
+mod open;
 #[cfg(test)]
 mod tests;
+
+use open::Open;
+pub(super) use open::Watch;
 
 /// So many are kept; more would be an attack, or a mistake.
 const MOST: usize = 1_000_000;
@@ -155,6 +159,8 @@ pub struct Refused {
     edition: AtomicU64,
     /// Whether refusals that other nodes make are heard of.
     hears: AtomicBool,
+    /// What ends with a token.
+    open: Open,
 }
 
 #[derive(Debug)]
@@ -180,12 +186,13 @@ impl Default for Refused {
             }),
             edition: AtomicU64::new(1),
             hears: AtomicBool::new(true),
+            open: Open::default(),
         }
     }
 }
 
 impl Refused {
-    /// Refuses from now on: no request that comes after this passes.
+    /// Refuses from now on: no request that comes after this passes, and what is open ends.
     ///
     /// # Errors
     /// When there are too many already; what is refused anyhow is refused for longer all the same.
@@ -198,6 +205,7 @@ impl Refused {
         let taken = taken.fold(Ok(()), Result::and);
         drop(register);
         self.edition.fetch_add(1, Ordering::SeqCst);
+        self.open.end(refusals);
         taken
     }
 

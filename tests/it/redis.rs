@@ -222,7 +222,7 @@ async fn what_the_provider_tells_one_node_holds_on_the_other_at_once() {
 }
 
 /// One for the session at the provider that an access token is of.
-fn logout_token(scene: &Scene, access_token: &str) -> String {
+pub fn logout_token(scene: &Scene, access_token: &str) -> String {
     let held = scene.idp.read(access_token).unwrap();
     let now = scene.clock.now().as_secs();
     let claims = json!({
@@ -234,7 +234,7 @@ fn logout_token(scene: &Scene, access_token: &str) -> String {
     scene.idp.sign(Algorithm::Rs256, &header, &claims).unwrap()
 }
 
-async fn send_logout_token(to: &Client, token: &str) -> Reply {
+pub async fn send_logout_token(to: &Client, token: &str) -> Reply {
     let post = request("POST").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     let form = format!("logout_token={token}");
     to.send_with("/oauth2/backchannel_logout", post, form).await

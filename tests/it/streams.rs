@@ -19,13 +19,14 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{self, CloseFrame};
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+use url::Url;
 
-use crate::redis::{led_to, over, second};
+use crate::redis::{led_to, logout_token, over, second, send_logout_token};
 use crate::support::browser::Browser;
 use crate::support::exposition::Scrape;
 use crate::support::redis::RedisServer;
 use crate::support::wire::{Speaks, Wire};
-use crate::support::{Gateway, HOUR, MINUTE, Person, SECOND, Scene, Setup, eventually};
+use crate::support::{Gateway, HOUR, Kind, MINUTE, Person, SECOND, Scene, Setup, eventually};
 
 type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
@@ -36,15 +37,23 @@ const AT_ONCE: Duration = Duration::from_millis(1500);
 
 /// Opens a WebSocket as a page of the site does.
 async fn websocket(browser: &Browser, path: &str) -> Result<Socket, WsError> {
-    let base = browser.base();
+    let cookies = ("cookie", browser.cookie_line());
+    websocket_with(browser.base(), path, cookies).await
+}
+
+async fn websocket_with(
+    base: &Url,
+    path: &str,
+    credential: (&'static str, String),
+) -> Result<Socket, WsError> {
     let port = base.port().unwrap();
     let stream = Wire::new(Speaks::H1).tls("localhost", port).await.unwrap();
     let url = format!("wss://localhost:{port}{path}");
     let mut request = url.into_client_request().unwrap();
+    let headers = request.headers_mut();
     let origin = HeaderValue::from_str(&base.origin().ascii_serialization());
-    request.headers_mut().insert("origin", origin.unwrap());
-    let cookies = HeaderValue::from_str(&browser.cookie_line()).unwrap();
-    request.headers_mut().insert("cookie", cookies);
+    headers.insert("origin", origin.unwrap());
+    headers.insert(credential.0, credential.1.parse().unwrap());
     let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
     Ok(socket)
 }
@@ -85,10 +94,14 @@ async fn heard_out(socket: &mut Socket) -> (Vec<Message>, Option<CloseFrame>) {
 }
 
 async fn is_closed_for_good(socket: &mut Socket) {
+    is_closed_since(socket, "session ended").await;
+}
+
+async fn is_closed_since(socket: &mut Socket, why: &str) {
     let (_, close) = heard_out(socket).await;
     let close = close.unwrap();
     let (code, reason) = (u16::from(close.code), close.reason.as_str());
-    assert_eq!((code, reason), (1008, "session ended"));
+    assert_eq!((code, reason), (1008, why));
 }
 
 async fn sign_out(browser: &Browser) {
@@ -99,10 +112,24 @@ async fn sign_out(browser: &Browser) {
 
 /// Opens a response with the browser's cookies.
 async fn open(wire: &Wire, browser: &Browser, path: &str) -> Response<Incoming> {
-    let request = Request::get("/").header(header::COOKIE, browser.cookie_line());
+    open_with(
+        wire,
+        browser.base(),
+        path,
+        ("cookie", browser.cookie_line()),
+    )
+    .await
+}
+
+async fn open_with(
+    wire: &Wire,
+    base: &Url,
+    path: &str,
+    (name, value): (&str, String),
+) -> Response<Incoming> {
+    let request = Request::get("/").header(name, value);
     let request = request.body(Full::default()).unwrap();
-    let url = browser.base().join(path).unwrap();
-    let response = wire.open(&url, request).await.unwrap();
+    let response = wire.open(&base.join(path).unwrap(), request).await.unwrap();
     assert_eq!(response.status(), 200, "{path}");
     response
 }
@@ -689,5 +716,90 @@ async fn a_sign_out_on_one_node_closes_what_is_open_on_another() {
         assert!(took < AT_ONCE * 2, "{took:?}");
         eprintln!("closed on the other node after {took:?}, lost: {lost}");
     }
+    other.stop().await;
+}
+
+fn bearer(token: &str) -> (&'static str, String) {
+    ("authorization", format!("Bearer {token}"))
+}
+
+/// What an API client has open ends when its token is refused, and only then.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_open_under_a_bearer_token_ends_when_that_is_refused() {
+    let scene = Scene::with(|setup| setup.toml.push_str(ADMIN)).await;
+    stream_everything(&scene);
+    let alice = scene.browser();
+    alice.login("alice").await;
+    let held = scene.idp.journal().newest(Kind::Access).unwrap().to_owned();
+    let others = scene.bearer("bob");
+    let (url, wire) = (scene.url(), Wire::new(Speaks::H2));
+    let mut socket = websocket_with(url, "/api/ws", bearer(&held)).await.unwrap();
+    let mut of_session = echoing(&alice, "/ws").await;
+    let mut other = websocket_with(url, "/api/ws", bearer(&others))
+        .await
+        .unwrap();
+    let mut events = open_with(&wire, url, "/api/events", bearer(&held))
+        .await
+        .into_body();
+    let mut chunks = open_with(&wire, url, "/api/chunks", bearer(&held))
+        .await
+        .into_body();
+    let mut other_chunks = open_with(&wire, url, "/api/chunks", bearer(&others))
+        .await
+        .into_body();
+    let slow = {
+        let (client, held) = (scene.client(), held.clone());
+        tokio::spawn(async move { client.get_as(&held, "/api/slow?ms=1500").await })
+    };
+    // Another session of the same person, at the gateway and at the provider, is no reason.
+    let again = scene.browser();
+    again.login("alice").await;
+    sign_out(&again).await;
+    assert!(echoes(&mut socket).await && echoes(&mut other).await);
+    frame_of(&mut events).await.unwrap().unwrap();
+    let upstream = &scene.upstream;
+    eventually("it has arrived", || {
+        let arrived = upstream.arrived();
+        arrived.iter().any(|one| one.uri.path() == "/api/slow")
+    })
+    .await;
+
+    let reply = send_logout_token(&scene.client(), &logout_token(&scene, &held)).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    is_closed_since(&mut socket, "token refused").await;
+    is_closed_for_good(&mut of_session).await;
+    rest_of(&mut events).await.1.unwrap();
+    assert!(rest_of(&mut chunks).await.1.is_err());
+    let slow = slow.await.unwrap();
+    assert_eq!(
+        (slow.status.as_u16(), &slow.json()["code"]),
+        (401, &"token_revoked".into())
+    );
+    assert!(echoes(&mut other).await);
+    frame_of(&mut other_chunks).await.unwrap().unwrap();
+    assert_eq!(ended(&scene, "websocket", "token_refused"), 1);
+    assert_eq!(ended(&scene, "websocket", "back_channel"), 1);
+    assert_eq!(ended(&scene, "request", "token_refused"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn a_bearers_stream_ends_on_the_node_that_did_not_hear_the_refusal_itself() {
+    let redis = RedisServer::start();
+    let scene = Scene::with(over(&redis)).await;
+    let (toml, url) = second(&scene);
+    let other = Gateway::start(&toml, &scene.clock);
+    let alice = scene.browser();
+    alice.login("alice").await;
+    let held = scene.idp.journal().newest(Kind::Access).unwrap().to_owned();
+    let mut socket = websocket_with(&url, "/api/ws", bearer(&held))
+        .await
+        .unwrap();
+    assert!(echoes(&mut socket).await);
+    let reply = send_logout_token(&scene.client(), &logout_token(&scene, &held)).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let begun = Instant::now();
+    is_closed_since(&mut socket, "token refused").await;
+    eprintln!("closed on the other node after {:?}", begun.elapsed());
     other.stop().await;
 }

@@ -1,11 +1,13 @@
 //! What is refused is refused from then on until it is over, and nothing else is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Cleared, Criterion, Finding, MOST, Marks, Refusal, Refused};
-use crate::clock::Timestamp;
+use super::{Cleared, Criterion, Finding, MOST, Marks, Refusal, Refused, Watch};
+use crate::clock::{Clock, Timestamp};
+use crate::ending::Cause;
 
 const IDP: &str = "main";
 const SECOND: Duration = Duration::from_secs(1);
@@ -218,4 +220,55 @@ fn a_full_register_goes_on_and_makes_room_when_there_is_some() {
     assert!(is(7, 299), "what there is room for is taken all the same");
     assert!(refused.add(&[numbered(MOST, at(300))], at(201)).is_ok());
     assert_eq!((refused.len(), is(MOST, 250)), (2, true));
+}
+
+fn watched(refused: &Arc<Refused>, marks: Marks) -> Watch {
+    Watch::over(marks, refused, &Clock::System)
+}
+
+fn refusal(criterion: Criterion, issued_by: Timestamp) -> Refusal {
+    let until = Timestamp::MAX;
+    Refusal {
+        criterion,
+        issued_by,
+        until,
+    }
+}
+
+/// What is open under a token ends with it, whatever it is refused by, and what was refused a moment before too.
+#[test]
+fn what_is_open_ends_with_its_token_and_nothing_else_does() {
+    let others = claims(&json!({ "sid": "s2", "iat": 100 }));
+    let others = || Marks::of(IDP, "head.bob.signature", "bob", &others, Duration::ZERO);
+    for criterion in [
+        Criterion::token("head.alice.signature"),
+        Criterion::sid(IDP, "s1"),
+        Criterion::subject(IDP, "alice"),
+    ] {
+        let refused = Arc::new(Refused::default());
+        let (hers, his) = (watched(&refused, alices()), watched(&refused, others()));
+        let (her_end, his_end) = (hers.ending(), his.ending());
+        refused.add(&[refusal(criterion, at(99))], at(100)).unwrap();
+        assert!(!her_end.has_come() && !hers.finds_refusal(), "issued later");
+        refused
+            .add(&[refusal(criterion, at(100))], at(100))
+            .unwrap();
+        assert_eq!(her_end.came(Duration::ZERO), Some(Cause::Token));
+        assert!(hers.finds_refusal() && hers.ending().has_come());
+        assert!(!his_end.has_come() && !his.finds_refusal());
+    }
+}
+
+#[test]
+fn what_is_no_longer_open_is_forgotten() {
+    let refused = Arc::new(Refused::default());
+    let watch = watched(&refused, alices());
+    let kept = watch.ending();
+    for _ in 0..100_000 {
+        watch.ending();
+    }
+    assert!(refused.open_ones() < 4096, "{}", refused.open_ones());
+    let subject = Criterion::subject(IDP, "alice");
+    refused.add(&[refusal(subject, at(100))], at(100)).unwrap();
+    assert!(kept.has_come());
 }
