@@ -226,13 +226,13 @@ fn watched(refused: &Arc<Refused>, marks: Marks) -> Watch {
     Watch::over(marks, refused, &Clock::System)
 }
 
-fn refusal(criterion: Criterion, issued_by: Timestamp) -> Refusal {
-    let until = Timestamp::MAX;
-    Refusal {
+fn add(refused: &Refused, criterion: Criterion, issued_by: u64) {
+    let refusal = Refusal {
         criterion,
-        issued_by,
-        until,
-    }
+        issued_by: at(issued_by),
+        until: Timestamp::MAX,
+    };
+    assert!(refused.add(&[refusal], at(100)).is_ok());
 }
 
 /// What is open under a token ends with it, whatever it is refused by, and what was refused a moment before too.
@@ -248,11 +248,9 @@ fn what_is_open_ends_with_its_token_and_nothing_else_does() {
         let refused = Arc::new(Refused::default());
         let (hers, his) = (watched(&refused, alices()), watched(&refused, others()));
         let (her_end, his_end) = (hers.ending(), his.ending());
-        refused.add(&[refusal(criterion, at(99))], at(100)).unwrap();
+        add(&refused, criterion, 99);
         assert!(!her_end.has_come() && !hers.finds_refusal(), "issued later");
-        refused
-            .add(&[refusal(criterion, at(100))], at(100))
-            .unwrap();
+        add(&refused, criterion, 100);
         assert_eq!(her_end.came(Duration::ZERO), Some(Cause::Token));
         assert!(hers.finds_refusal() && hers.ending().has_come());
         assert!(!his_end.has_come() && !his.finds_refusal());
@@ -268,7 +266,6 @@ fn what_is_no_longer_open_is_forgotten() {
         watch.ending();
     }
     assert!(refused.open_ones() < 4096, "{}", refused.open_ones());
-    let subject = Criterion::subject(IDP, "alice");
-    refused.add(&[refusal(subject, at(100))], at(100)).unwrap();
+    add(&refused, Criterion::subject(IDP, "alice"), 100);
     assert!(kept.has_come());
 }
