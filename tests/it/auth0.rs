@@ -147,6 +147,34 @@ async fn who_is_signed_out_at_the_tenant_too_is_asked_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_signs_out_of_another_application_is_signed_out_here() {
+    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let (browser, other) = (scene.browser(), scene.browser());
+    browser.login("alice").await;
+    other.login("alice").await;
+    let cookie = browser.session_cookie().unwrap();
+    let logout = format!(
+        "{}v2/logout?client_id={CLIENT_ID}&returnTo={}oauth2/signed_out",
+        auth0.issuer(),
+        scene.url()
+    );
+    browser.glance(&logout).await;
+    browser.put_cookie(cookie);
+    for _ in 0..100 {
+        if browser.fetch("/api/x").await.status == 401 {
+            assert_eq!(
+                other.fetch("/api/x").await.status,
+                200,
+                "another session there"
+            );
+            return;
+        }
+        tokio::time::sleep(SECOND / 20).await;
+    }
+    panic!("it was not told");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_swap_whose_answer_got_lost_is_tried_again_within_the_overlap_and_no_family_dies() {
     let leeway = 10 * SECOND;
     let (scene, auth0) = Auth0::scene("reuse_leeway = \"10s\"\n", |options| {

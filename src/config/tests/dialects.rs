@@ -14,7 +14,12 @@ access_token  = { audience = ["https://api.example.com"] }
 "#;
 
 fn check(text: &str) -> Result<Checked, Problems> {
-    let variables = [("SECRET", "hush"), ("OTHER", "hush too")];
+    let variables = [
+        ("SECRET", "hush"),
+        ("OTHER", "hush too"),
+        ("AUTH0_CLIENT_SECRET", "hush"),
+        ("AUTH0_MGMT_SECRET", "hush too"),
+    ];
     Config::parse(text, Path::new("gateway.toml"), &overlay(&variables, &[]))
 }
 
@@ -57,6 +62,33 @@ fn auth0_needs_little_to_be_said() {
     let audience = ("audience".to_owned(), "https://api.example.com".to_owned());
     assert_eq!(settings.authorize_params, [audience]);
     assert!(settings.management.is_none() && settings.revocation_endpoint.is_none());
+}
+
+/// As it is promised, to the letter.
+const PROMISED: &str = r#"
+[idp.auth0]
+preset        = "auth0"                         # fills in what follows from Auth0's documentation
+issuer        = "https://TENANT.eu.auth0.com/"
+client_id     = "8XVC"
+client_secret = { env = "AUTH0_CLIENT_SECRET" }
+authorize_params = { audience = "https://api.example.com" }
+scopes        = ["openid", "profile", "email", "offline_access"]
+access_token  = { audience = ["https://api.example.com"] }
+revocation    = { format = "json" }             # form (RFC 7009) | json (Auth0 /oauth/revoke)
+management    = { client_id = "m2m", client_secret = { env = "AUTH0_MGMT_SECRET" }, end_user = "grants" }   # grants | device_credentials
+"#;
+
+#[test]
+fn the_promised_section_loads() {
+    let settings = settings(&format!("{SMALL}{PROMISED}"));
+    assert_eq!(&*settings.issuer, "https://TENANT.eu.auth0.com/");
+    let management = settings.management.unwrap();
+    // Hosts are the same in any case; Auth0's are in lower case.
+    assert_eq!(
+        management.url.as_str(),
+        "https://tenant.eu.auth0.com/api/v2/"
+    );
+    assert_eq!(management.end_user, EndUser::Grants);
 }
 
 #[test]

@@ -26,6 +26,7 @@ use super::{HOUR, MINUTE};
 pub use books::Asked;
 use books::Books;
 use given::Given;
+use rotation::Origin;
 
 /// The gateway's application.
 pub const CLIENT_ID: &str = "8XVCgateway";
@@ -71,6 +72,8 @@ pub struct Application {
     pub client_secret: String,
     pub callbacks: Vec<String>,
     pub logout_urls: Vec<String>,
+    /// Where it hears of a session's end.
+    pub backchannel_logout: Option<String>,
     /// What it may do at the Management API.
     pub api_scopes: Vec<String>,
 }
@@ -112,6 +115,7 @@ impl Auth0 {
             client_secret: CLIENT_SECRET.to_owned(),
             callbacks: vec![format!("{origin}/oauth2/callback")],
             logout_urls: vec![format!("{origin}/oauth2/signed_out")],
+            backchannel_logout: Some(format!("{origin}/oauth2/backchannel_logout")),
             api_scopes: Vec::new(),
         };
         let scopes = [
@@ -125,6 +129,7 @@ impl Auth0 {
             client_secret: M2M_SECRET.to_owned(),
             callbacks: Vec::new(),
             logout_urls: Vec::new(),
+            backchannel_logout: None,
             api_scopes: scopes.map(str::to_owned).to_vec(),
         };
         let options = Options {
@@ -234,6 +239,20 @@ impl Auth0 {
     /// All tokens of the Management API are no longer known.
     pub fn forget_api_tokens(&self) {
         self.tenant.books().api_tokens.clear();
+    }
+
+    /// A person signs in to the same application on a device that no gateway here knows of: its refresh token.
+    pub fn sign_in_elsewhere(&self, person: &str) -> String {
+        let scopes = ["openid", "offline_access"].map(str::to_owned);
+        let origin = Origin {
+            user: &user_id(person),
+            client: CLIENT_ID,
+            audience: API,
+            scopes: &scopes,
+            rotates: true,
+        };
+        let now = self.tenant.options().clock.now();
+        self.tenant.begin_family(&origin, now).unwrap()
     }
 
     /// How many grants a person has given.

@@ -1,6 +1,8 @@
 //! `/authorize` and the login page. There is no `iss` in the answer, and no consent is asked of an application of the
 //! tenant's own.
 
+use std::collections::BTreeSet;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use tidegate::demo::http::{Body, escape};
 use url::Url;
@@ -122,6 +124,7 @@ impl Tenant {
             sid: random(24),
             user: user_id(person),
             authenticated: self.options().clock.now(),
+            clients: BTreeSet::new(),
         };
         let cookie = random(24);
         self.books().sso.insert(cookie.clone(), sso.clone());
@@ -143,6 +146,10 @@ impl Tenant {
         let mut books = self.books();
         books.issued.push(code.clone());
         books.codes.insert(code.clone(), entry);
+        let mut sessions = books.sso.values_mut();
+        if let Some(session) = sessions.find(|session| session.sid == sso.sid) {
+            session.clients.insert(request.client.clone());
+        }
         respond(request, &[("code", &code)])
     }
 }

@@ -1,6 +1,6 @@
 //! What the tenant knows: browsers that are signed in, codes, grants, refresh tokens.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tidegate::clock::Timestamp;
 
@@ -36,6 +36,8 @@ pub(super) struct Sso {
     pub(super) sid: String,
     pub(super) user: String,
     pub(super) authenticated: Timestamp,
+    /// The applications that it signed the user in to.
+    pub(super) clients: BTreeSet<String>,
 }
 
 /// What an application asked at `/authorize`.

@@ -2,14 +2,17 @@
 //! session.
 //! Refresh tokens outlive both.
 
-use http::{Response, StatusCode};
-use serde_json::Value;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::Full;
+use serde_json::{Value, json};
 use tidegate::demo::http::{Body, escape};
 use url::Url;
 
 use super::authorize::COOKIE;
+use super::books::Sso;
 use super::given::Given;
 use super::{Tenant, found, mint, page};
+use crate::support::wire::{Speaks, Wire};
 
 impl Tenant {
     /// GET `/v2/logout?client_id=&returnTo=`: `returnTo` is compared without its query.
@@ -78,8 +81,35 @@ impl Tenant {
     }
 
     fn end_sso(&self, given: &Given) {
-        if let Some(cookie) = given.cookie(COOKIE) {
-            self.books().sso.remove(&cookie);
+        let cookie = given.cookie(COOKIE);
+        let ended = cookie.and_then(|cookie| self.books().sso.remove(&cookie));
+        let Some(ended) = ended else {
+            return;
+        };
+        for client in &ended.clients {
+            let application = self.application(client);
+            if let Some(to) = application.and_then(|application| application.backchannel_logout) {
+                tokio::spawn(tell(to, self.logout_token(client, &ended)));
+            }
         }
     }
+
+    fn logout_token(&self, client: &str, ended: &Sso) -> String {
+        let now = self.options().clock.now().as_secs();
+        let claims = json!({
+            "iss": self.issuer, "sub": ended.user, "aud": client, "iat": now, "exp": now + 120,
+            "jti": mint::random(16), "sid": ended.sid,
+            "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+        });
+        mint::sign_as("logout+jwt", &claims)
+    }
+}
+
+/// Once: who is not there to hear it does not hear it.
+async fn tell(to: String, logout_token: String) {
+    let url = Url::parse(&to).unwrap();
+    let request = Request::post("/")
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Full::from(format!("logout_token={logout_token}")));
+    let _ = Wire::new(Speaks::H1).send(&url, request.unwrap()).await;
 }

@@ -31,7 +31,12 @@ pub(super) fn jwks() -> Value {
 }
 
 pub(super) fn sign(claims: &Value) -> String {
-    let header = json!({ "alg": "RS256", "typ": "JWT", "kid": KID });
+    sign_as("JWT", claims)
+}
+
+/// The same with this `typ`.
+pub(super) fn sign_as(typ: &str, claims: &Value) -> String {
+    let header = json!({ "alg": "RS256", "typ": typ, "kid": KID });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let input = format!("{}.{}", part(&header), part(claims));
     let mut signature = vec![0; key().public_modulus_len()];

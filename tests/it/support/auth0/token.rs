@@ -122,7 +122,7 @@ impl Tenant {
     }
 
     /// The grant, and a refresh token where `offline_access` is asked for.
-    fn begin_family(&self, origin: &Origin<'_>, now: Timestamp) -> Option<String> {
+    pub(super) fn begin_family(&self, origin: &Origin<'_>, now: Timestamp) -> Option<String> {
         let most = self.options().most_tokens;
         let mut books = self.books();
         books.grant(origin.user, origin.client, origin.audience, origin.scopes);
