@@ -1,5 +1,5 @@
-//! The gateway's own endpoints under `server.prefix`: sign in, callback, sign out, and what a page wants to know of its
-//! session. They run on the background runtime, detached from the client: one that hangs up cancels nothing.
+//! The gateway's own endpoints under `server.prefix`: sign in, callback, sign out, what a page wants to know of its
+//! session, and the revocation of tokens for API clients. They run on the background runtime, detached from the client: one that hangs up cancels nothing.
 
 use std::sync::Arc;
 
@@ -20,6 +20,7 @@ use crate::telemetry::{Audit, Metrics};
 use crate::verify::Verifier;
 
 mod answer;
+mod api_client;
 mod ask;
 mod backchannel;
 mod callback;
@@ -31,6 +32,7 @@ mod outcome;
 mod parameters;
 mod refresh;
 mod return_to;
+mod revoke;
 mod session;
 mod sessions;
 mod sign_in;
@@ -108,10 +110,15 @@ impl Endpoints {
             return Err(Refusal::Method { allow });
         }
         let head_only = request.method() == Method::HEAD;
-        let mut response = match Ask::read(&self.settings.site, target, peer, request).await {
-            Ok(ask) => self.dispatch(path, &ask).await?,
-            Err(refusal) if path == BACK_CHANNEL => backchannel::unreadable(refusal)?,
-            Err(refusal) => return Err(refusal),
+        let mut response = if path == "/revoke" {
+            // For programs: it takes no cookie, and says its errors in another form.
+            self.revoke(peer, request).await
+        } else {
+            match Ask::read(&self.settings.site, target, peer, request).await {
+                Ok(ask) => self.dispatch(path, &ask).await?,
+                Err(refusal) if path == BACK_CHANNEL => backchannel::unreadable(refusal)?,
+                Err(refusal) => return Err(refusal),
+            }
         };
         let headers = response.headers_mut();
         guard(headers);
@@ -160,7 +167,7 @@ impl Endpoints {
             "/start" | "/signed_out" => Some("GET"),
             "/callback" => Some("GET, POST"),
             "/sign_out" => Some("GET, HEAD, POST"),
-            "/refresh" | "/sessions/end_others" => Some("POST"),
+            "/refresh" | "/revoke" | "/sessions/end_others" => Some("POST"),
             BACK_CHANNEL => self.settings.backchannel_logout.then_some("POST"),
             "/frontchannel_logout" => self.settings.frontchannel_logout.then_some("GET"),
             _ => sessions::to_end(path).map(|_| "POST"),

@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use url::{Url, form_urlencoded};
 
 use crate::clock::{Clock, Timestamp};
@@ -30,6 +30,7 @@ mod token;
 
 pub use logout::LogoutHints;
 pub use management::{EndUser, Management};
+pub use revoke::{OtherClient, Shows, TokenKind};
 
 /// How long a failed discovery is not tried again, whoever asks.
 const DISCOVERY_COOL_DOWN: Duration = Duration::from_secs(1);
@@ -224,6 +225,8 @@ pub struct Issuer {
     client: Client,
     metadata: ArcSwapOption<Metadata>,
     management: management::Session,
+    /// See [`Issuer::revoke_as`].
+    for_others: Semaphore,
     /// Held while discovery is read, so that one call at a time is.
     discovery: Mutex<Option<FailedDiscovery>>,
 }
@@ -245,6 +248,7 @@ impl Issuer {
             client,
             metadata: ArcSwapOption::empty(),
             management: management::Session::default(),
+            for_others: Semaphore::new(revoke::FOR_OTHERS_AT_ONCE),
             discovery: Mutex::default(),
         }
     }

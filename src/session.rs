@@ -27,6 +27,7 @@ mod answer;
 mod begin;
 mod breaker;
 mod chores;
+mod client;
 mod cookie;
 mod dismiss;
 mod end;
@@ -62,6 +63,7 @@ use store::timed::Timed;
 use store::{Shared, Store};
 
 pub use crate::ending::EndReason;
+pub use client::Unrevoked;
 pub use dismiss::{Dismissed, Fate};
 pub use list::Summary;
 pub use refuse::Whose;

@@ -18,7 +18,7 @@ use crate::issuer::{self, Issuer};
 use crate::telemetry::Metrics;
 use crate::token::{AccessToken, IdToken};
 use cache::{Cache, Entry, Remembered};
-use claims::Moment;
+use claims::{Moment, Window};
 use compact::Compact;
 use keys::Keys;
 use refused::{Cleared, Finding, Marks, Watch};
@@ -189,6 +189,16 @@ struct Provider {
     keys: Arc<Keys>,
 }
 
+/// A token that is good, revoked or not.
+struct Checked {
+    verified: Verified,
+    window: Window,
+    key: Arc<jwk::Key>,
+    /// When it was looked at.
+    moment: Moment,
+    skew: Duration,
+}
+
 impl Verifier {
     /// A verifier over `idps`, whose keys are fetched on `background` and kept fresh there.
     pub fn new(
@@ -329,7 +339,25 @@ impl Verifier {
             .collect()
     }
 
-    async fn verify_anew(&self, token: &AccessToken, held: Held) -> Result<Arc<Verified>, Error> {
+    /// The same for one that is to be revoked, whether or not it was before. Nothing is remembered of it.
+    ///
+    /// # Errors
+    /// See [`Error`]; never that it was revoked, nor that this can't be known.
+    pub async fn examine(&self, token: &AccessToken) -> Result<Verified, Error> {
+        let checked = self.check(token, Held::default()).await?;
+        Ok(checked.verified)
+    }
+
+    /// The provider that a token of whatever kind says it is from (`iss`). Nothing of it is checked.
+    pub fn claimed_provider(&self, token: &str) -> Option<&Arc<Issuer>> {
+        let claims = compact::unchecked_claims(token)?;
+        let issuer = claims.get("iss")?.as_str()?;
+        let mut issuers = self.providers.iter().map(|provider| &provider.issuer);
+        issuers.find(|known| *known.settings().issuer == *issuer)
+    }
+
+    /// Everything but whether it was revoked.
+    async fn check(&self, token: &AccessToken, held: Held) -> Result<Checked, Error> {
         let compact = Compact::read(token.expose())?;
         let provider = self.provider(&compact)?;
         let key = provider.signed(&compact).await?;
@@ -338,8 +366,25 @@ impl Verifier {
         let (settings, header) = (&provider.settings, &compact.header);
         let (verified, window) =
             claims::access_token(name, settings, header, compact.claims, moment)?;
+        Ok(Checked {
+            verified,
+            window,
+            key,
+            moment,
+            skew: settings.clock_skew,
+        })
+    }
+
+    async fn verify_anew(&self, token: &AccessToken, held: Held) -> Result<Arc<Verified>, Error> {
+        let Checked {
+            verified,
+            window,
+            key,
+            moment,
+            skew,
+        } = self.check(token, held).await?;
         let (text, claims) = (token.expose(), &verified.claims);
-        let marks = Marks::of(name, text, &verified.subject, claims, settings.clock_skew);
+        let marks = Marks::of(&verified.idp, text, &verified.subject, claims, skew);
         let (cleared, edition) = (Cleared::default(), self.refused.edition());
         let finding = self.refused.look_up(&marks, moment.obtained, moment.now);
         if finding == Finding::Clear {

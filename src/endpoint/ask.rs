@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{CONTENT_TYPE, ORIGIN, USER_AGENT};
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt, Limited};
@@ -14,6 +15,8 @@ use crate::refusal::{Refusal, Site, understands_pages};
 use crate::target::Target;
 use crate::telemetry::audit::Caller;
 
+/// The media type of forms.
+pub(super) const FORM: &str = "application/x-www-form-urlencoded";
 /// The largest form that is read.
 const LARGEST: usize = 64 * 1024;
 /// How long a form may take to arrive.
@@ -117,29 +120,30 @@ impl Ask {
 
 /// An empty body is an empty form, whatever its type.
 async fn form(headers: &HeaderMap, body: Inbound) -> Result<Parameters, Refusal> {
+    let bytes = whole(body).await?;
+    if bytes.is_empty() {
+        return Ok(Parameters::default());
+    }
+    if !media_type(headers).eq_ignore_ascii_case(FORM) {
+        return Err(Refusal::Malformed("Only a form can be sent here."));
+    }
+    Parameters::parse(&bytes)
+}
+
+/// A body, bounded in length and time.
+pub(super) async fn whole(body: Inbound) -> Result<Bytes, Refusal> {
     let collecting = Limited::new(body, LARGEST).collect();
     let Ok(collected) = tokio::time::timeout(SLOWEST, collecting).await else {
         return Err(Refusal::Malformed("The form took too long to arrive."));
     };
-    let bytes = collected.map_err(|error| broken(&*error))?.to_bytes();
-    if bytes.is_empty() {
-        return Ok(Parameters::default());
-    }
-    let kind = headers
-        .get(CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok());
-    let kind = kind
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default();
-    if !kind
-        .trim()
-        .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-    {
-        return Err(Refusal::Malformed("Only a form can be sent here."));
-    }
-    Parameters::parse(&bytes)
+    Ok(collected.map_err(|error| broken(&*error))?.to_bytes())
+}
+
+/// What `Content-Type` says, without parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> &str {
+    let kind = headers.get(CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim()
 }
 
 fn broken(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Refusal {

@@ -1,5 +1,8 @@
 //! Parameters of a query or a form: each at most once.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use url::form_urlencoded;
 
 use crate::refusal::Refusal;
@@ -27,10 +30,44 @@ impl Parameters {
         Ok(Self(found))
     }
 
+    /// The same out of a JSON object whose members are text.
+    pub(super) fn of_json(text: &[u8]) -> Result<Self, Refusal> {
+        let read = serde_json::from_slice::<Self>(text);
+        read.map_err(|_| Refusal::Malformed("This is no JSON object of texts, each named once."))
+    }
+
     /// The value of a parameter that is there and not empty.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(found, _)| found == name)?;
         (!value.is_empty()).then_some(value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Texts)
+    }
+}
+
+/// An object of texts.
+struct Texts;
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = Parameters;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Parameters, A::Error> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        while let Some((name, value)) = access.next_entry::<String, String>()? {
+            if found.len() == MOST || found.iter().any(|(other, _)| *other == name) {
+                return Err(A::Error::custom("too many, or one twice"));
+            }
+            found.push((name, value));
+        }
+        Ok(Parameters(found))
     }
 }
 
@@ -70,5 +107,23 @@ mod tests {
     fn there_are_only_so_many() {
         let text: Vec<_> = (0..33).map(|n| format!("p{n}=x")).collect();
         assert!(Parameters::parse(text.join("&").as_bytes()).is_err());
+    }
+
+    #[test]
+    fn json_is_an_object_of_texts_each_named_once() {
+        let found = Parameters::of_json(br#"{"token": "a\u0062", "client_id": ""}"#).unwrap();
+        assert_eq!(found.value("token"), Some("ab"));
+        assert_eq!(found.value("client_id"), None);
+        for text in [
+            r#"{"a": "b", "a": "b"}"#,
+            r#"{"a": "b", "\u0061": "c"}"#,
+            r#"{"a": 1}"#,
+            r#"{"a": null}"#,
+            r#"["a", "b"]"#,
+            r#"{"a": "b"} x"#,
+            "",
+        ] {
+            assert!(Parameters::of_json(text.as_bytes()).is_err(), "{text}");
+        }
     }
 }

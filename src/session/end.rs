@@ -17,7 +17,7 @@ use crate::token::IdToken;
 use crate::verify::{Refusal, TooMany};
 
 /// How long a sign-out waits for the provider's confirmation; what is not confirmed by then is owed.
-const REVOCATION_WAIT: Duration = Duration::from_secs(3);
+pub(super) const REVOCATION_WAIT: Duration = Duration::from_secs(3);
 
 /// Whether a session's tokens are to be revoked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

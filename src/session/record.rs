@@ -30,7 +30,7 @@ const ENCODING: u8 = 1;
 /// So many earlier access tokens are remembered.
 const MOST_OLDER: usize = 8;
 /// How long after its end a token may still pass: more than the greatest `clock_skew`.
-const LATE: Duration = Duration::from_mins(6);
+pub(super) const LATE: Duration = Duration::from_mins(6);
 
 /// How long a tombstone outlives the absolute deadline, so that a late look still learns the reason.
 const TOMBSTONE_LINGERS: Duration = Duration::from_mins(5);

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use zeroize::Zeroizing;
@@ -76,6 +77,38 @@ impl Owed {
     ) -> Self {
         let expires = expires.unwrap_or(Timestamp::MAX);
         Self::new(idp, What::Access(token), expires, term)
+    }
+
+    /// A token that a client brought: owed once, however often it does.
+    pub(super) fn once(
+        idp: &Arc<str>,
+        token: Revocable,
+        expires: Option<Timestamp>,
+        term: &Term,
+    ) -> Self {
+        let owed = match token {
+            Revocable::Refresh(token) => Self::refresh(idp, token, expires, term),
+            Revocable::Access(token) => Self::access(idp, token, expires, term),
+        };
+        Self {
+            id: owed.lasting_id(),
+            ..owed
+        }
+    }
+
+    /// Of a token: the same whenever it is owed.
+    fn lasting_id(&self) -> DebtId {
+        let text = match &self.what {
+            What::Refresh(token) => token.expose(),
+            What::Access(token) => token.expose(),
+            What::User(subject) => subject,
+        };
+        let digest = digest(&SHA256, format!("owed {}\0{text}", self.idp).as_bytes());
+        digest
+            .as_ref()
+            .first_chunk()
+            .copied()
+            .map_or_else(random_id, DebtId)
     }
 
     /// All that a user has at a provider.
@@ -223,6 +256,17 @@ struct Slot {
     trouble: Option<String>,
 }
 
+impl Slot {
+    fn of(owed: Owed) -> Self {
+        Self {
+            owed,
+            busy: false,
+            saved: false,
+            trouble: None,
+        }
+    }
+}
+
 impl Debts {
     fn open(&self) -> MutexGuard<'_, HashMap<DebtId, Slot>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -244,16 +288,14 @@ impl Debts {
     }
 
     pub(super) fn take_up(&self, owed: impl IntoIterator<Item = Owed>) {
-        let slots = owed.into_iter().map(|owed| {
-            let slot = Slot {
-                owed,
-                busy: false,
-                saved: false,
-                trouble: None,
-            };
-            (slot.owed.id, slot)
-        });
+        let slots = owed.into_iter().map(|owed| (owed.id, Slot::of(owed)));
         self.open().extend(slots);
+    }
+
+    /// The same, where it is not owed already.
+    pub(super) fn take_up_once(&self, owed: Owed) {
+        let mut open = self.open();
+        open.entry(owed.id).or_insert_with(|| Slot::of(owed));
     }
 
     pub(super) fn saved(&self, ids: &[DebtId]) {
@@ -358,7 +400,7 @@ impl Sessions {
         self.work.spawn_on(noting, &self.background);
     }
 
-    async fn note_debts(&self) {
+    pub(super) async fn note_debts(&self) {
         if let Err(error) = self.save_debts().await {
             tracing::error!(
                 error = &error as &dyn std::error::Error,

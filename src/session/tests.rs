@@ -9,6 +9,7 @@
 )]
 
 mod answers;
+mod client;
 mod common;
 mod cookie;
 mod deadlines;

@@ -48,6 +48,16 @@ impl<'a> Compact<'a> {
     }
 }
 
+/// The claims of what looks like a JWT, whatever it is signed with: to be believed in nothing.
+pub(super) fn unchecked_claims(token: &str) -> Option<Map<String, Value>> {
+    if token.len() > MAX_BYTES {
+        return None;
+    }
+    let mut parts = token.split('.');
+    let (_, claims, _) = (parts.next()?, parts.next()?, parts.next()?);
+    json::object(&decode(claims).filter(|_| parts.next().is_none())?)
+}
+
 /// The engine refuses padding, other alphabets, whitespace and left-over bits that are not zero.
 fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()

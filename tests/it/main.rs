@@ -29,6 +29,7 @@ mod keycloak;
 mod provider;
 mod redis;
 mod refusal;
+mod revoke;
 mod session_cookie;
 mod sessions;
 mod sign_in;

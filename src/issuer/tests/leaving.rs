@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::json;
 
 use super::server::{Reply, Server, issuer};
 use crate::clock::Clock;
-use crate::issuer::{EndSession, Error, LogoutHints, Preset, Revocable, RevocationFormat};
-use crate::token::{AccessToken, IdToken, RefreshToken};
+use crate::issuer::{
+    EndSession, Error, LogoutHints, OtherClient, Preset, Revocable, RevocationFormat, Shows,
+    TokenKind,
+};
+use crate::token::{AccessToken, IdToken, RefreshToken, Secret};
 
 const BACK: &str = "https://apps.example.com/oauth2/signed_out";
 const HINTS: LogoutHints<'_> = LogoutHints {
@@ -63,6 +67,72 @@ async fn what_is_sent_to_be_revoked() {
         assert_eq!(seen.parameter("token_type_hint").unwrap(), hint);
         assert!(seen.head.contains("\nauthorization: basic "));
     }
+}
+
+fn other(shows: Shows) -> OtherClient {
+    OtherClient {
+        id: "other+one".to_owned(),
+        shows,
+    }
+}
+
+#[tokio::test]
+async fn another_client_is_passed_on_as_it_shows_itself() {
+    let (server, issuer) = server_with(Reply::Text(200, String::new(), String::new())).await;
+    let (token, secret) = (Secret::new("to&ken"), Secret::new("s+e"));
+    let basic = Shows::Basic {
+        authorization: Secret::new("Basic b3RoZXI6cytl"),
+        secret: secret.clone(),
+    };
+    for (shows, kind) in [
+        (basic, TokenKind::Unknown),
+        (Shows::Post(secret), TokenKind::Hinted("refresh_token")),
+        (Shows::Nothing, TokenKind::Access),
+    ] {
+        issuer.revoke_as(&other(shows), &token, kind).await.unwrap();
+    }
+    let mut seen = server.seen();
+    seen.retain(|seen| seen.path == "/revoke");
+    assert!(
+        seen.iter()
+            .all(|seen| seen.parameter("token").unwrap() == "to&ken")
+    );
+    let of = |name: &str| -> Vec<_> { seen.iter().map(|seen| seen.parameter(name)).collect() };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(
+        of("client_id"),
+        [None, text("other+one"), text("other+one")]
+    );
+    assert_eq!(of("client_secret"), [None, text("s+e"), None]);
+    assert_eq!(
+        of("token_type_hint"),
+        [None, text("refresh_token"), text("access_token")]
+    );
+    assert!(seen[0].head.contains("authorization: basic b3rozxi6cytl"));
+    assert!(
+        seen[1..]
+            .iter()
+            .all(|seen| !seen.head.contains("authorization"))
+    );
+}
+
+#[tokio::test]
+async fn a_flood_for_other_clients_makes_so_many_calls_and_no_more() {
+    let server = Server::provider(|_| Reply::Hang).await;
+    let mut settings = server.settings();
+    settings.call_timeout = Duration::from_secs(3);
+    let issuer = issuer(settings, Clock::System);
+    issuer.metadata().await.unwrap();
+    let token = Secret::new("t");
+    let client = other(Shows::Nothing);
+    let calls = (0..100).map(|_| issuer.revoke_as(&client, &token, TokenKind::Unknown));
+    let mut calls = calls.collect::<FuturesUnordered<_>>();
+    // The first to give up are those that never had their turn.
+    for _ in 0..84 {
+        let said = calls.next().await.unwrap();
+        assert_eq!(class(said), "unavailable for 1");
+    }
+    assert_eq!(server.count("/revoke"), 16);
 }
 
 #[tokio::test]
