@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::signed_out::how;
 use crate::clock::Timestamp;
-use crate::pages::device::device;
+use crate::pages::device::device_within;
 use crate::seal::{Keyring, Purpose};
 use crate::session::{Dismissed, Fate, Revocation};
 use crate::token::SessionHash;
@@ -38,7 +38,7 @@ impl Note {
             ..Self::default()
         };
         if let [only] = ended {
-            note.device = Some(device(&only.session.user_agent));
+            note.device = Some(device_within(&only.session.user_agent));
         }
         for one in ended {
             match &one.tokens {

@@ -11,7 +11,7 @@ use super::meant::Form;
 use super::note::{LIFETIME_SECS, Note};
 use crate::authorize;
 use crate::credential::{Credential, cookie};
-use crate::pages::device::device;
+use crate::pages::device::{device, device_within};
 use crate::pages::moment::{Moment, stamp};
 use crate::refusal::Refusal;
 use crate::route::Access;
@@ -112,14 +112,18 @@ impl Endpoints {
 
     fn shown(&self, ask: &Ask, asking: &Asking, session: &Summary) -> Value {
         let now = self.clock.now();
+        let current = session.id == asking.id;
+        // Looking at this page is no activity; whoever looks is here all the same.
+        let seen = if current { now } else { session.seen };
         let end = format!("/sessions/{}/end", session.id);
         let expires = session.idle_deadline.min(session.absolute_deadline);
         json!({
-            "current": session.id == asking.id,
+            "current": current,
             "device": device(&session.user_agent),
+            "device_within": device_within(&session.user_agent),
             "address": session.address,
             "signed_in": Moment::of(session.created, now),
-            "last_seen": Moment::of(session.seen, now),
+            "last_seen": Moment::of(seen, now),
             "expires": Moment::of(expires, now),
             "idle": session.idle_deadline < session.absolute_deadline,
             "latest": Moment::of(session.absolute_deadline, now),

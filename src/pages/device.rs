@@ -52,6 +52,15 @@ pub fn device(user_agent: &str) -> String {
     }
 }
 
+/// The same in the middle of a sentence.
+pub fn device_within(user_agent: &str) -> String {
+    let words = device(user_agent);
+    match words.strip_prefix("An ") {
+        Some(rest) => format!("an {rest}"),
+        None => words,
+    }
+}
+
 fn browser(user_agent: &str) -> Option<&'static str> {
     // All but Safari itself say of themselves that they are like it.
     let safari = user_agent.contains("Safari/") && user_agent.contains("Version/");
@@ -128,6 +137,8 @@ mod tests {
         ] {
             assert_eq!(device(user_agent), name, "{user_agent}");
         }
+        assert_eq!(device_within(""), "an unknown browser");
+        assert_eq!(device_within("curl/8.5.0"), "curl");
     }
 
     proptest! {

@@ -14,7 +14,7 @@ const EVIL: &str = "\"><script>alert(1)</script>'&";
 fn session(current: bool) -> Value {
     let moment = json!({ "stamp": EVIL, "words": EVIL });
     json!({
-        "current": current, "device": EVIL, "address": EVIL, "signed_in": moment, "last_seen": moment,
+        "current": current, "device": EVIL, "device_within": EVIL, "address": EVIL, "signed_in": moment, "last_seen": moment,
         "expires": moment, "idle": true, "latest": moment, "end": EVIL,
     })
 }

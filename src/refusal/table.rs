@@ -151,7 +151,7 @@ pub(super) fn row(refusal: &Refusal) -> Row {
         ),
         Refusal::NotEnded(_) => Row::wait(
             "sessions_not_ended",
-            "It could not be saved that what you wanted to end has ended. Please try again in a moment.",
+            "It is not certain that it has ended, since sessions can't be read or changed just now. Please try again in a moment.",
             SOON,
         ),
         Refusal::NoCsrfHeader => no_csrf_header(),

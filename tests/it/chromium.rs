@@ -135,6 +135,74 @@ async fn every_refusal_is_a_page_that_says_what_to_do() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: run ./test"]
+async fn other_sessions_are_ended_by_keyboard_on_a_narrow_screen() {
+    let scene = scene().await;
+    let elsewhere = |user_agent| scene.browser().claiming(user_agent);
+    let phone = elsewhere("Mozilla/5.0 (iPhone) Version/18.0 Safari/604.1");
+    let old = elsewhere("something that nobody knows");
+    for browser in [&phone, &old] {
+        browser.login("alice").await;
+        scene.clock.advance(3 * MINUTE);
+    }
+    let chromium = Chromium::start().await;
+    let tab = signed_in(&chromium, &scene, "alice").await;
+    tab.goto(&at(&scene, "/oauth2/sessions")).await;
+    tab.photograph("sessions").await;
+    let text = tab.text().await;
+    for said in ["Chrome on Linux", "This session", "Safari on iPhone"] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+
+    tab.resize(320, 1300).await;
+    tab.photograph_window("sessions-narrow").await;
+    let width: i64 = tab.script("document.documentElement.scrollWidth").await;
+    assert!(width <= 320, "nobody has to scroll sideways: {width}");
+    let described: bool = tab
+        .script("[...document.querySelectorAll('[aria-describedby]')].every(b => document.getElementById(b.getAttribute('aria-describedby')).tagName === 'DL')")
+        .await;
+    assert!(described);
+
+    let order = tab_to(&tab, "End the session in Safari on iPhone").await;
+    assert_eq!(order[..1], ["Sign out of this session"], "{order:?}");
+    tab.key("Enter").await;
+    tab.until("document.body.innerText.includes('The session in Safari on iPhone has ended')")
+        .await;
+    tab.photograph_window("sessions-ended-one").await;
+    let title: String = tab.script("document.title").await;
+    assert!(title.contains("has ended"), "read out first: {title}");
+    assert_eq!(phone.fetch("/reports").await.status, 401);
+    assert_eq!(old.fetch("/reports").await.status, 200);
+
+    tab_to(&tab, "End all other sessions").await;
+    tab.key("Enter").await;
+    tab.until("document.body.innerText.includes('The session in an unknown browser has ended')")
+        .await;
+    assert_eq!(old.fetch("/reports").await.status, 401);
+    tab.goto(&at(&scene, "/reports")).await;
+    assert!(tab.text().await.contains("u-alice"), "this one goes on");
+    chromium.close().await;
+}
+
+/// Presses Tab until what reads so has the focus, and can be seen to; answers what had it on the way.
+async fn tab_to(tab: &Tab, text: &str) -> Vec<String> {
+    let mut order = Vec::new();
+    for _ in 0..20 {
+        tab.key("Tab").await;
+        let focused: String = tab.script("document.activeElement.innerText").await;
+        let outline: String = tab
+            .script("getComputedStyle(document.activeElement).outlineStyle")
+            .await;
+        assert_ne!(outline, "none", "{focused}");
+        order.push(focused);
+        if order.last().is_some_and(|focused| focused == text) {
+            return order;
+        }
+    }
+    panic!("never came to {text:?}: {order:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: run ./test"]
 async fn with_two_providers_people_choose() {
     let scene = Scene::with(|setup| {
         let other = "[idp.other]\nlabel = \"Partners\"\nissuer = \"http://localhost:1\"\nclient_id = \"gateway\"\n\

@@ -239,3 +239,68 @@ pub async fn send_logout_token(to: &Client, token: &str) -> Reply {
     let form = format!("logout_token={token}");
     to.send_with("/oauth2/backchannel_logout", post, form).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn ones_sessions_are_listed_and_ended_on_any_node() {
+    let redis = RedisServer::start();
+    let scene = Scene::with(over(&redis)).await;
+    let (toml, url) = second(&scene);
+    let other = Gateway::start(&toml, &scene.clock);
+    let phone = scene
+        .browser()
+        .claiming("Mozilla/5.0 (Android 15; Mobile) Firefox/128.0");
+    phone.login("alice").await;
+    let desk = scene.browser();
+    desk.login("alice").await;
+    assert_eq!(phone.fetch("/app").await.status, 200);
+    let desk = led_to(&url, &desk, &scene.clock);
+    let page = desk.get("/oauth2/sessions").await;
+    assert!(page.body.contains("Firefox on Android"), "{}", page.body);
+    let page = desk
+        .press(&page, "End the session in Firefox on Android")
+        .await;
+    assert!(
+        page.body.contains("confirmed by Development"),
+        "{}",
+        page.body
+    );
+    tokio::time::sleep(SECOND / 10).await;
+    let refused = phone.fetch("/app").await;
+    assert_eq!(refused.json()["code"], "session_dismissed");
+    assert_eq!(desk.fetch("/app").await.status, 200);
+    other.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn without_redis_nobody_is_told_that_a_session_has_ended() {
+    let mut redis = RedisServer::start();
+    let scene = Scene::with(over(&redis)).await;
+    let (desk, phone) = (scene.browser(), scene.browser());
+    desk.login("alice").await;
+    phone.login("alice").await;
+    let page = desk.get("/oauth2/sessions").await;
+    redis.kill();
+    for button in ["End the session in", "End all other sessions"] {
+        let refused = desk.press(&page, button).await;
+        assert_eq!(refused.status, 503, "{}", refused.body);
+        assert!(!refused.body.contains("has ended</"), "{}", refused.body);
+    }
+    let refused = desk.fetch("/oauth2/sessions").await;
+    assert_eq!(refused.status, 503);
+    assert!(!refused.header("retry-after").is_empty());
+    redis.restart();
+    for _ in 0..500 {
+        if desk.fetch("/oauth2/sessions").await.status == 200 {
+            break;
+        }
+        tokio::time::sleep(SECOND / 100).await;
+    }
+    let page = desk.press(&page, "End all other sessions").await;
+    assert_eq!(
+        (page.status.as_u16(), page.url.path()),
+        (200, "/oauth2/sessions")
+    );
+    assert_eq!(phone.fetch("/app").await.status, 401);
+}

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use chromiumoxide::cdp::browser_protocol::emulation::MediaFeature;
+use chromiumoxide::cdp::browser_protocol::emulation::{
+    MediaFeature, SetDeviceMetricsOverrideParams,
+};
 use chromiumoxide::cdp::browser_protocol::network::Cookie;
 use chromiumoxide::cdp::browser_protocol::page::{
     GetNavigationHistoryParams, GetNavigationHistoryReturns, NavigateToHistoryEntryParams,
@@ -106,6 +108,18 @@ impl Tab {
         element.click().await.unwrap();
     }
 
+    /// Presses a key: what has the focus gets it.
+    pub async fn key(&self, key: &str) {
+        let body = self.page.find_element("body").await.unwrap();
+        body.press_key(key).await.unwrap();
+    }
+
+    /// Makes the window so wide and so high, in CSS pixels.
+    pub async fn resize(&self, width: i64, height: i64) {
+        let size = SetDeviceMetricsOverrideParams::new(width, height, 1.0, false);
+        self.page.execute(size).await.unwrap();
+    }
+
     /// Waits until an expression is true in the page, over navigations.
     pub async fn until(&self, expression: &str) {
         let begun = Instant::now();
@@ -186,14 +200,23 @@ impl Tab {
 
     /// Photographs the whole page, light and dark, into `target/screenshots`.
     pub async fn photograph(&self, name: &str) {
+        let whole = || ScreenshotParams::builder().full_page(true).build();
+        self.photograph_with(name, whole).await;
+    }
+
+    /// The same of what the window shows; a photograph of the whole page would forget [`Self::resize`].
+    pub async fn photograph_window(&self, name: &str) {
+        self.photograph_with(name, ScreenshotParams::default).await;
+    }
+
+    async fn photograph_with(&self, name: &str, params: impl Fn() -> ScreenshotParams) {
         for scheme in ["light", "dark"] {
             let feature = MediaFeature::new("prefers-color-scheme", scheme);
             self.page
                 .emulate_media_features(vec![feature])
                 .await
                 .unwrap();
-            let params = ScreenshotParams::builder().full_page(true).build();
-            let picture = self.page.screenshot(params).await.unwrap();
+            let picture = self.page.screenshot(params()).await.unwrap();
             fs::write(screenshots().join(format!("{name}-{scheme}.png")), picture).unwrap();
         }
     }
