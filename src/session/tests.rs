@@ -13,6 +13,7 @@ mod client;
 mod common;
 mod cookie;
 mod deadlines;
+mod dismiss;
 mod end;
 mod errors;
 mod explore;
