@@ -1,13 +1,16 @@
 //! The whole story at an Auth0 tenant (a stand-in after its documentation): what it has of its own, its JSON revocation,
 //! and what is done in its dashboard.
 
-use http::Method;
+use http::{Method, Request, header};
+use http_body_util::Full;
 use tidegate::config::{Config, Overlay};
 use tidegate::issuer::{self, Issuer};
+use url::Url;
 
-use crate::support::auth0::{API, Auth0, CLIENT_ID, CLIENT_SECRET, M2M_SECRET, user_id};
+use crate::support::auth0::{API, Auth0, CLIENT_ID, CLIENT_SECRET, M2M_SECRET, Options, user_id};
 use crate::support::gateway::logs;
-use crate::support::{Browser, MINUTE, Page, SECOND, Scene};
+use crate::support::wire::{Reply, Speaks, Wire};
+use crate::support::{Browser, MINUTE, Page, SECOND, Scene, Setup};
 
 async fn sign_out(browser: &Browser) -> Page {
     let page = browser.get("/oauth2/sign_out").await;
@@ -35,6 +38,17 @@ fn assert_no_token_leaked(auth0: &Auth0, browser: &Browser) {
     }
 }
 
+/// The same for what has to be asked for; no time passes but the machine's.
+async fn eventually_async(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..200 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(SECOND / 20).await;
+    }
+    panic!("did not come true: {what}");
+}
+
 /// Time passes until something holds: what is owed is tried again and again.
 async fn in_time(scene: &Scene, what: &str, holds: impl Fn() -> bool) {
     for _ in 0..100 {
@@ -49,7 +63,7 @@ async fn in_time(scene: &Scene, what: &str, holds: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_slides_over_rotating_refresh_tokens_and_signing_out_kills_the_last() {
-    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let (scene, auth0) = Auth0::scene("", |_, _| {}).await;
     let browser = scene.browser();
     let page = browser.login_at("/reports?year=2026", "alice").await;
     assert_eq!((page.status.as_u16(), page.url.path()), (200, "/reports"));
@@ -100,7 +114,7 @@ async fn a_session_slides_over_rotating_refresh_tokens_and_signing_out_kills_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_in_the_dashboard_is_a_clean_end_at_the_next_swap() {
-    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let (scene, auth0) = Auth0::scene("", |_, _| {}).await;
     let (page, api) = (scene.browser(), scene.browser());
     page.login("alice").await;
     api.login("alice").await;
@@ -132,7 +146,7 @@ async fn a_revocation_in_the_dashboard_is_a_clean_end_at_the_next_swap() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_signed_out_at_the_tenant_too_is_asked_anew() {
-    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let (scene, auth0) = Auth0::scene("", |_, _| {}).await;
     let browser = scene.browser();
     browser.login("bob").await;
     auth0.revoke_grants_of("bob");
@@ -148,7 +162,7 @@ async fn who_is_signed_out_at_the_tenant_too_is_asked_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_signs_out_of_another_application_is_signed_out_here() {
-    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let (scene, auth0) = Auth0::scene("", |_, _| {}).await;
     let (browser, other) = (scene.browser(), scene.browser());
     browser.login("alice").await;
     other.login("alice").await;
@@ -177,7 +191,7 @@ async fn who_signs_out_of_another_application_is_signed_out_here() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swap_whose_answer_got_lost_is_tried_again_within_the_overlap_and_no_family_dies() {
     let leeway = 10 * SECOND;
-    let (scene, auth0) = Auth0::scene("reuse_leeway = \"10s\"\n", |options| {
+    let (scene, auth0) = Auth0::scene("reuse_leeway = \"10s\"\n", |_, options| {
         options.rotation = Some(leeway);
     })
     .await;
@@ -206,7 +220,7 @@ async fn a_swap_whose_answer_got_lost_is_tried_again_within_the_overlap_and_no_f
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_publishes_little_is_known_by_its_documentation() {
-    let (scene, auth0) = Auth0::scene("", |options| {
+    let (scene, auth0) = Auth0::scene("", |_, options| {
         options.publishes_oidc_logout = false;
         options.publishes_revocation = false;
     })
@@ -224,7 +238,7 @@ async fn a_tenant_that_publishes_little_is_known_by_its_documentation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_signed_in_there_as_somebody_else_by_now_is_asked() {
-    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let (scene, auth0) = Auth0::scene("", |_, _| {}).await;
     let browser = scene.browser();
     browser.login("alice").await;
     let again = browser.get("/oauth2/start?prompt=login").await;
@@ -241,7 +255,7 @@ async fn who_is_signed_in_there_as_somebody_else_by_now_is_asked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_is_down_is_told_when_it_is_back() {
-    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let (scene, auth0) = Auth0::scene("", |_, _| {}).await;
     let browser = scene.browser();
     browser.login("alice").await;
     let last = auth0.newest_refresh_token();
@@ -262,7 +276,7 @@ async fn a_tenant_that_is_down_is_told_when_it_is_back() {
 async fn without_an_audience_nobody_gets_in_with_a_token_that_nobody_can_read() {
     let (scene, auth0) = Auth0::scene(
         "authorize_params = { audience = \"https://nobody.example\" }\n",
-        |_| {},
+        |_, _| {},
     )
     .await;
     let browser = scene.browser();
@@ -279,6 +293,108 @@ fn management(end_user: &str) -> String {
     )
 }
 
+const ADMIN: &str = "an-admin-token-that-nobody-guesses";
+
+/// With the admin API.
+fn administered(setup: &mut Setup, _: &mut Options) {
+    let admin = format!("[admin]\naddress = \"127.0.0.1:0\"\ntoken = \"{ADMIN}\"\n");
+    setup.toml.push_str(&admin);
+}
+
+/// Asks the admin API.
+async fn admin(scene: &Scene, method: Method, path: &str) -> Reply {
+    let base = format!("http://{}", scene.admin_address().unwrap());
+    let url = Url::parse(&base).unwrap().join(path).unwrap();
+    let request = Request::builder()
+        .method(method)
+        .header(header::AUTHORIZATION, format!("Bearer {ADMIN}"))
+        .body(Full::default());
+    let reply = Wire::new(Speaks::H1).send(&url, request.unwrap()).await;
+    reply.unwrap()
+}
+
+const ALL_OF_ALICE: &str = "/api/v1/users/auth0%7Calice/sessions";
+
+/// How often ends of users came to this.
+async fn counted(scene: &Scene, outcome: &str) -> u64 {
+    let metrics = admin(scene, Method::GET, "/metrics").await.text();
+    let series = format!(
+        "tidegate_revocations_total{{source=\"administrator\",target=\"user\",outcome=\"{outcome}\"}} "
+    );
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&series));
+    line.unwrap_or_else(|| panic!("no {series}"))
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_ends_all_that_a_user_has_on_devices_that_no_gateway_knows_of_too() {
+    for (end_user, grants) in [("grants", 0), ("device_credentials", 1)] {
+        let (scene, auth0) = Auth0::scene(&management(end_user), administered).await;
+        let (phone, desk, other) = (scene.browser(), scene.browser(), scene.browser());
+        phone.login("alice").await;
+        desk.login("alice").await;
+        other.login("bob").await;
+        let elsewhere = auth0.sign_in_elsewhere("alice");
+        assert_eq!(auth0.devices_of("alice"), 3);
+
+        let told = admin(&scene, Method::DELETE, ALL_OF_ALICE).await;
+        assert_eq!(told.status, 200, "{}", told.text());
+        assert_eq!(told.json()["ended"], 2);
+        assert_eq!(phone.fetch("/api/x").await.status, 401);
+        assert_eq!(desk.fetch("/api/x").await.status, 401);
+        in_time(&scene, "it is paid", || auth0.devices_of("alice") == 0).await;
+        assert_eq!(auth0.grants_of("alice"), grants);
+        assert_eq!(auth0.refresh(&elsewhere).await.0, 403);
+        assert_eq!(auth0.devices_of("bob"), 1);
+        assert_eq!(other.fetch("/api/x").await.status, 200);
+        eventually_async("it is counted", async || {
+            counted(&scene, "confirmed").await == 1
+        })
+        .await;
+        assert_no_token_leaked(&auth0, &phone);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_users_end_stays_owed_until_the_management_api_does_it() {
+    let (scene, auth0) = Auth0::scene(&management("grants"), administered).await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let elsewhere = auth0.sign_in_elsewhere("alice");
+    auth0.api_goes_down();
+    admin(&scene, Method::DELETE, ALL_OF_ALICE).await;
+    assert_eq!(browser.fetch("/api/x").await.status, 401, "here it is over");
+    eventually_async("it was tried", async || counted(&scene, "failed").await > 0).await;
+    let owed = admin(&scene, Method::GET, "/api/v1/revocations")
+        .await
+        .json();
+    assert_eq!(owed["owed"], 1, "{owed}");
+    assert_eq!(owed["revocations"][0]["kind"], "user");
+
+    // A mistake of whoever set it up is said aloud, and forgiven once it is mended.
+    let scopes = auth0.change_api_scopes(&["read:grants"]);
+    auth0.forget_api_tokens();
+    auth0.api_works();
+    in_time(&scene, "it is said", || {
+        logs().contains("expected any of: delete:grants")
+            && logs().contains("check its configuration")
+    })
+    .await;
+    assert_eq!(auth0.grants_of("alice"), 1);
+    let scopes: Vec<_> = scopes.iter().map(String::as_str).collect();
+    auth0.change_api_scopes(&scopes);
+    in_time(&scene, "it is paid", || auth0.grants_of("alice") == 0).await;
+    assert_eq!(auth0.refresh(&elsewhere).await.0, 403);
+    let nothing = async || {
+        let owed = admin(&scene, Method::GET, "/api/v1/revocations")
+            .await
+            .json();
+        owed["owed"] == 0
+    };
+    eventually_async("nothing is owed", nothing).await;
+}
+
 /// The provider as the gateway of a scene has it.
 fn as_configured(scene: &Scene) -> Issuer {
     let path = std::path::Path::new("gateway.toml");
@@ -291,7 +407,7 @@ fn as_configured(scene: &Scene) -> Issuer {
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_a_user_has_is_ended_by_their_grants_or_by_their_devices() {
     for (end_user, grants) in [("grants", 0), ("device_credentials", 1)] {
-        let (scene, auth0) = Auth0::scene(&management(end_user), |_| {}).await;
+        let (scene, auth0) = Auth0::scene(&management(end_user), |_, _| {}).await;
         let (phone, desk, other) = (scene.browser(), scene.browser(), scene.browser());
         phone.login("alice").await;
         desk.login("alice").await;
@@ -317,12 +433,12 @@ async fn all_that_a_user_has_is_ended_by_their_grants_or_by_their_devices() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_may_not_use_the_management_api_is_told_apart_from_an_outage() {
-    let (scene, auth0) = Auth0::scene(&management("grants"), |_| {}).await;
+    let (scene, auth0) = Auth0::scene(&management("grants"), |_, _| {}).await;
     scene.browser().login("alice").await;
     let issuer = as_configured(&scene);
     let ended = async || issuer.end_user(&user_id("alice")).await;
 
-    auth0.set(|options| options.applications[1].api_scopes = vec!["read:grants".to_owned()]);
+    auth0.change_api_scopes(&["read:grants"]);
     let missing = ended().await.unwrap_err();
     assert!(
         matches!(missing, issuer::Error::Client { .. }),
@@ -350,11 +466,7 @@ async fn a_client_that_may_not_use_the_management_api_is_told_apart_from_an_outa
 
     auth0.api_works();
     assert!(ended().await.is_err());
-    auth0.set(|options| {
-        options.applications[1]
-            .api_scopes
-            .push("delete:grants".to_owned());
-    });
+    auth0.change_api_scopes(&["read:grants", "delete:grants"]);
     ended().await.unwrap();
     assert_eq!(auth0.grants_of("alice"), 0, "at once, once it is mended");
 }

@@ -180,20 +180,19 @@ impl Auth0 {
     }
 
     /// A scene with a gateway in front of a tenant. `more` goes into the provider's section.
-    pub async fn scene(more: &str, change: impl FnOnce(&mut Options)) -> (Scene, Self) {
+    pub async fn scene(more: &str, change: impl FnOnce(&mut Setup, &mut Options)) -> (Scene, Self) {
         let mut tenant = None;
         let mut scene = Scene::without_gateway(|setup| {
             let back = &setup.client.redirect_uris[0];
             let origin = back.strip_suffix("/oauth2/callback").unwrap();
             let auth0 = Self::start(setup.idp.clock.clone(), origin);
             auth0.configure(setup, more);
+            auth0.set(|options| change(setup, options));
             tenant = Some(auth0);
         })
         .await;
-        let auth0 = tenant.unwrap();
-        auth0.set(change);
         scene.start_gateway();
-        (scene, auth0)
+        (scene, tenant.unwrap())
     }
 
     /// Changes the tenant's settings.
@@ -234,6 +233,16 @@ impl Auth0 {
     /// "Revoke" beside all of the applications that a person has let in.
     pub fn revoke_grants_of(&self, person: &str) {
         self.tenant.books().drop_grants(&user_id(person));
+    }
+
+    /// What the application of the Management API may do from now on; tokens keep what they were issued with. Tells what
+    /// it could do before.
+    pub fn change_api_scopes(&self, scopes: &[&str]) -> Vec<String> {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let mut options = self.tenant.options.lock().unwrap();
+        let mut all = options.applications.iter_mut();
+        let m2m = all.find(|application| application.client_id == M2M_ID);
+        std::mem::replace(&mut m2m.unwrap().api_scopes, scopes)
     }
 
     /// All tokens of the Management API are no longer known.
