@@ -507,7 +507,7 @@ async fn what_was_given_back_is_in_the_audit_log_and_no_token_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn auth0s_json_is_understood_where_auth0_is_the_provider() {
-    let (scene, auth0) = Auth0::scene("", |_| {}).await;
+    let (scene, auth0) = Auth0::scene("", |_, _| {}).await;
     scene.browser().login("alice").await;
     let issued = auth0.issued();
     let access = issued
