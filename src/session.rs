@@ -21,7 +21,7 @@ use crate::issuer::Issuer;
 use crate::seal::Keyring;
 use crate::telemetry::{Audit, Metrics};
 use crate::token::{AccessToken, Grant, IdToken, SessionCookie, SessionHash};
-use crate::verify::{Held, IdClaims, Rendered, Verifier};
+use crate::verify::{Held, IdClaims, Refusal, Rendered, Verifier};
 
 mod answer;
 mod begin;
@@ -362,6 +362,10 @@ pub struct Sessions {
     /// Held by who makes a session from its cookie.
     winning_back: tokio::sync::Mutex<()>,
     debts: Debts,
+    /// What is refused, and could not be saved yet.
+    unsaved_refusals: std::sync::Mutex<Vec<Refusal>>,
+    /// Held by who saves it.
+    saving_refusals: tokio::sync::Mutex<()>,
     /// This process, in the marks that it leaves.
     owner: u64,
     background: Handle,
@@ -432,6 +436,8 @@ impl Sessions {
             loads: Semaphore::new(LOADS_AT_ONCE),
             winning_back: tokio::sync::Mutex::default(),
             debts: Debts::default(),
+            unsaved_refusals: std::sync::Mutex::default(),
+            saving_refusals: tokio::sync::Mutex::default(),
             owner: random_owner(),
             background: tools.background,
             metrics: tools.metrics,

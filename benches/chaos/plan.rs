@@ -53,7 +53,7 @@ pub const USAGE: &str = "\
 
   --smoke      under 90 seconds: proves that the run works, with few sessions
   --dev        the gateways are the development build (--smoke: always)
-  --only       one scenario: steady, stampede, expiry, logout-race, kill, idp, redis, sentinel, logout-spread, all
+  --only       one scenario: steady, stampede, expiry, logout-race, kill, idp, redis, sentinel, logout-spread, revoke, all
   --seed       the choices of an earlier run
   --json       the raw figures
   --sabotage   break something on purpose; the run must fail: rotates-twice, replay, revocation-ignored, bypass, forget

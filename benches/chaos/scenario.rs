@@ -3,6 +3,7 @@
 mod calm;
 mod faults;
 mod leaving;
+mod revoke;
 mod together;
 
 use std::sync::Arc;
@@ -62,6 +63,9 @@ async fn first(plan: &Plan) -> Vec<Row> {
     }
     if plan.wants("logout-spread") && plan.nodes > 1 {
         rows.push(leaving::spread(plan).await);
+    }
+    if plan.wants("revoke") {
+        rows.push(revoke::revoke(plan).await);
     }
     rows
 }

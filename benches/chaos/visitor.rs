@@ -11,13 +11,16 @@ use http_body_util::Full;
 use std::time::{Duration, Instant};
 
 use tidegate::clock::{Clock, Timestamp};
+use tidegate::demo::idp::Person;
 use url::Url;
 
 use crate::tally::up;
 use crate::upstream::{BODY, Known, MARK};
 use crate::wire::{Failure, Reply};
-use crate::world::World;
+use crate::world::{CLIENT_ID, World};
 
+/// Who there is.
+pub const PEOPLE: [&str; 3] = ["alice", "bob", "carol"];
 /// More than a sign-in needs.
 const HOPS: usize = 10;
 /// The session cookie.
@@ -76,8 +79,7 @@ enum Landed {
 impl Visitor {
     /// Someone new with a session at the provider, not signed in here yet.
     pub fn new(world: &World, number: usize) -> Self {
-        let people = ["alice", "bob", "carol"];
-        let person = tidegate::demo::idp::Person::named(people[number % 3]).unwrap();
+        let person = Person::named(PEOPLE[number % PEOPLE.len()]).unwrap();
         let presence = world.idp.sign_in_unseen(person).unwrap();
         let known = Known {
             sid: presence.sid.clone(),
@@ -100,6 +102,47 @@ impl Visitor {
 
     pub fn stand(&self, standing: Standing) {
         *self.standing.lock().unwrap() = standing;
+    }
+
+    /// Whose session it is.
+    pub fn person(&self) -> &'static str {
+        PEOPLE[self.number % PEOPLE.len()]
+    }
+
+    /// An access token of that person's and that session's at the provider, which no gateway's session holds.
+    pub fn bearer(&self, world: &World) -> String {
+        let person = Person::named(self.person()).unwrap();
+        let forged = world.idp.forge(person, CLIENT_ID, |_, claims| {
+            claims.insert("sid".to_owned(), self.sid.clone().into());
+        });
+        forged.unwrap()
+    }
+
+    /// GET as a program with a bearer token does it.
+    pub async fn call(&self, world: &World, door: usize, token: &str) -> Seen {
+        let mark = format!("{}.{}", self.number, Clock::System.now().as_millis());
+        let request = Request::builder()
+            .uri("/api/data")
+            .header(header::HOST, &world.host)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(MARK, mark);
+        let reply = world.doors[door]
+            .send(request.body(Full::default()).unwrap())
+            .await;
+        if reply.as_ref().is_ok_and(|reply| reply.status == 401) {
+            up(&world.tally.requests);
+            world.tally.other("401 after the end".into());
+            return Seen::Out;
+        }
+        self.judge(world, door, "", reply).await
+    }
+
+    /// All of that person's sessions were ended, which was confirmed then.
+    pub fn is_out(&self, world: &World, at: Timestamp) {
+        self.stand(Standing::Out(at));
+        let out = Some(at + world.plan.spread);
+        let sid = self.sid.clone();
+        world.upstream.know(self.number, Known { sid, out });
     }
 
     pub fn cookie(&self) -> String {
@@ -187,10 +230,7 @@ impl Visitor {
         let told: serde_json::Value = serde_json::from_slice(&reply.body).unwrap_or_default();
         // What it says second may be the end that a sign-out before it brought, whose answer never came.
         if told["signed_out"] == true || self.standing() == Standing::Leaving {
-            self.stand(Standing::Out(now));
-            let out = Some(now + world.plan.spread);
-            let sid = self.sid.clone();
-            world.upstream.know(self.number, Known { sid, out });
+            self.is_out(world, now);
         }
         true
     }

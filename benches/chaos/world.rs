@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use http::{Request, header};
+use http_body_util::Full;
 use tidegate::clock::{Clock, Timestamp};
 use tidegate::demo::idp::{Algorithm, Client, Fault, Idp, Options, Step};
 use tokio_rustls::TlsConnector;
@@ -24,8 +26,9 @@ use crate::upstream::Upstream;
 use crate::visitor::{Standing, Visitor};
 use crate::wire::Door;
 
-const CLIENT_ID: &str = "chaos";
+pub const CLIENT_ID: &str = "chaos";
 const CLIENT_SECRET: &str = "chaos-secret-of-the-development-identity-provider";
+const ADMIN_TOKEN: &str = "the-administrator-of-the-chaos-run-0123456789";
 const SESSION_KEY: &str = "azdIcTJadDlYdzRSdjhOYzNKYjZMbTFQZDVTZjBHeXU=";
 /// A save follows its answer within this, unless the store is down.
 const SAVED_WITHIN: Duration = Duration::from_secs(2);
@@ -35,6 +38,8 @@ pub struct Node {
     pub process: Process,
     pub idp: Link,
     pub store: Option<Link>,
+    /// Its administrator's.
+    pub admin: Door,
     up: AtomicBool,
 }
 
@@ -95,7 +100,9 @@ impl World {
         pki().write_to(&dir);
         fs::write(dir.join("client_secret"), CLIENT_SECRET).unwrap();
         fs::write(dir.join("session_key"), SESSION_KEY).unwrap();
+        fs::write(dir.join("admin_token"), ADMIN_TOKEN).unwrap();
         let ports = free_ports(plan.nodes + 1);
+        let admin_ports = free_ports(plan.nodes);
         let front = Url::parse(&format!("https://localhost:{}", ports[plan.nodes])).unwrap();
         let idp = identity_provider(&front, setup.ttl).await;
         let tally = Arc::<Tally>::default();
@@ -108,7 +115,7 @@ impl World {
             let text = configuration(
                 &dir,
                 number,
-                *port,
+                (*port, admin_ports[number]),
                 &front,
                 &idp,
                 &links,
@@ -124,6 +131,7 @@ impl World {
                 process: Process::new(&plan.program, arguments.to_vec(), *port, log),
                 idp: links.0,
                 store: links.1,
+                admin: Door::new(admin_ports[number], None),
                 up: AtomicBool::new(true),
             });
         }
@@ -203,6 +211,27 @@ impl World {
             .unwrap()
             .extend(arrived.iter().cloned());
         arrived
+    }
+
+    /// The provider says at a gateway that a session or a user of its own is over; whether that is confirmed.
+    pub async fn log_out_at(&self, door: usize, logout_token: &str) -> bool {
+        let request = Request::post("/oauth2/backchannel_logout")
+            .header(header::HOST, &self.host)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let form = format!("logout_token={logout_token}");
+        let sent = self.doors[door].send(request.body(form.into()).unwrap());
+        sent.await.is_ok_and(|reply| reply.status == 200)
+    }
+
+    /// An administrator ends all sessions of a user at a gateway; whether that is confirmed.
+    pub async fn end_user_at(&self, number: usize, subject: &str) -> bool {
+        let request = Request::delete(format!("/api/v1/users/{subject}/sessions"))
+            .header(header::HOST, "localhost")
+            .header(header::AUTHORIZATION, format!("Bearer {ADMIN_TOKEN}"));
+        let sent = self.nodes[number]
+            .admin
+            .send(request.body(Full::default()).unwrap());
+        sent.await.is_ok_and(|reply| reply.status == 200)
     }
 
     /// Kills a gateway.
@@ -471,7 +500,7 @@ async fn identity_provider(front: &Url, ttl: Duration) -> Idp {
 fn configuration(
     dir: &Path,
     number: usize,
-    port: u16,
+    (port, admin): (u16, u16),
     front: &Url,
     idp: &Idp,
     links: &(Link, Option<Link>),
@@ -520,6 +549,13 @@ authorization = "access_token"
 path     = "/{{*rest}}"
 upstream = "app"
 auth     = "session"
+[[routes]]
+path     = "/api/{{*rest}}"
+upstream = "app"
+auth     = "bearer"
+[admin]
+address = "127.0.0.1:{admin}"
+token   = {{ file = "{dir}/admin_token" }}
 [telemetry]
 log_level  = "info,tidegate::session=debug"
 log_format = "json"

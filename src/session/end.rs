@@ -77,15 +77,18 @@ impl Sessions {
         burial: &Burial,
     ) -> Result<(), StoreError> {
         self.debts.take_up(burial.owed.iter().cloned());
-        // Side by side. A failure of the first has been said, and is retried by itself.
-        let refusing = self.refuse(burial.refusals.clone());
-        let (refused, told) = tokio::join!(refusing, self.tell_end(entry, burial.owed.clone()));
+        // The refusals first: a crash between the two must not leave tokens good without their session.
+        let refused = self.refuse(burial.refusals.clone()).await;
+        let told = match refused.or_else(unless_full) {
+            Ok(()) => self.tell_end(entry, burial.owed.clone()).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = &told {
             tracing::error!(session = %entry.name(), error = error as &dyn std::error::Error,
                 "a session's end can't be saved: it has ended in memory, and saving is retried");
             self.keep_saving(entry);
         }
-        told.and(refused.or_else(unless_full))
+        told
     }
 
     /// Ends a session and waits until that is durable; its tokens are revoked in the background. Tells whether there was
@@ -153,10 +156,11 @@ impl Sessions {
         }
     }
 
-    /// Tells the store of an end that it may not have heard of, after what is owed for it: a process that dies in between
-    /// must not leave the one without the other.
+    /// Tells the store of an end that it may not have heard of, after what is owed and refused for it: a process that dies in
+    /// between must not leave the one without the other.
     pub(super) async fn tell_end_again(self: &Arc<Self>, entry: &Entry) -> Result<(), StoreError> {
         self.save_debts().await?;
+        self.save_refusals().await?;
         self.tell_end(entry, Vec::new()).await
     }
 

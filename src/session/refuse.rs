@@ -1,7 +1,7 @@
 //! Ends that reach further than one session: tokens that are refused before their end, and all sessions of a user or of
 //! a session at the provider.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
@@ -103,9 +103,33 @@ impl Sessions {
                 error = error as &dyn std::error::Error,
                 "refused tokens can't be saved: they are refused here, and saving is retried"
             );
-            self.keep_refusing(refusals);
+            self.unsaved().extend(refusals);
+            self.keep_refusing();
         })?;
         taken
+    }
+
+    fn unsaved(&self) -> MutexGuard<'_, Vec<Refusal>> {
+        let unsaved = self.unsaved_refusals.lock();
+        unsaved.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes durable what is refused and could not be saved at once. When this returns well, nothing is left of what there
+    /// was before, whoever has saved it.
+    pub(super) async fn save_refusals(&self) -> Result<(), StoreError> {
+        let _saving = self.saving_refusals.lock().await;
+        let refusals = std::mem::take(&mut *self.unsaved());
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let change = Change::Refuse {
+            refusals: refusals.clone(),
+            now: self.clock.now(),
+        };
+        let written = self.store.write(change).await;
+        written
+            .map(|_| ())
+            .inspect_err(|_| self.unsaved().extend(refusals))
     }
 
     /// Refuses what turned out to be good still after its session had ended; nobody waits for it.
@@ -122,19 +146,13 @@ impl Sessions {
     }
 
     /// Retries until the store has it; shutdown waits for it.
-    fn keep_refusing(self: &Arc<Self>, refusals: Vec<Refusal>) {
+    fn keep_refusing(self: &Arc<Self>) {
         let sessions = Arc::clone(self);
         let saving = async move {
             let mut pause = FIRST_PAUSE;
-            loop {
+            sleep(pause).await;
+            while sessions.save_refusals().await.is_err() {
                 sleep(pause).await;
-                let change = Change::Refuse {
-                    refusals: refusals.clone(),
-                    now: sessions.clock.now(),
-                };
-                if sessions.store.write(change).await.is_ok() {
-                    return;
-                }
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         };
