@@ -15,6 +15,7 @@ mod nginx;
 #[path = "../../tests/it/support/ports.rs"]
 mod ports;
 mod process;
+mod refused;
 mod report;
 
 use std::fs;
@@ -33,6 +34,10 @@ use report::{Row, Sample};
 
 const CLIENT_ID: &str = "bench";
 const CLIENT_SECRET: &str = "bench-secret-of-the-development-identity-provider";
+
+/// What many refused tokens cost is seen by comparing these two.
+const BEARER: &str = "Tidegate, bearer";
+const REFUSING: &str = "the same, 100,000 refused";
 
 /// How long to measure.
 struct Plan {
@@ -64,6 +69,7 @@ fn main() {
     let rows = bench.measure(&plan);
     runtime.block_on(bench.check());
     report::print(&rows);
+    report::compare(&rows, REFUSING, BEARER);
     let file = target().join("bench/side_by_side.json");
     report::save(&rows, &file);
     println!("Every sample: {}", file.display());
@@ -76,6 +82,9 @@ struct Bench {
     nginx_url: Url,
     tidegate: Process,
     tidegate_url: Url,
+    /// The same with many refused tokens.
+    refusing: Process,
+    refusing_url: Url,
     certificate: Certificate,
     bearer: String,
     session: String,
@@ -96,19 +105,21 @@ impl Bench {
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let certificate = certificate(directory.path());
-        let [upstream_port, nginx_port, tidegate_port] = free_ports();
+        let [upstream_port, nginx_port, tidegate_port, refusing_port] = free_ports();
         let tidegate_url = Url::parse(&format!("https://localhost:{tidegate_port}/")).unwrap();
         let idp = identity_provider(&tidegate_url).await;
         let upstream = nginx::upstream(directory.path(), upstream_port);
         let nginx = nginx::proxy(directory.path(), nginx_port, upstream_port, &certificate);
-        let tidegate = tidegate(
-            directory.path(),
-            &tidegate_url,
-            upstream_port,
-            &idp,
-            &certificate,
-        );
-        for port in [upstream_port, nginx_port, tidegate_port] {
+        let refusing_url = Url::parse(&format!("https://localhost:{refusing_port}/")).unwrap();
+        let start = |name, url: &Url, refused| {
+            let home = directory.path().join(name);
+            fs::create_dir_all(&home).unwrap();
+            refused::seed(&home.join("sessions.redb"), refused);
+            tidegate(&home, url, upstream_port, &idp, &certificate)
+        };
+        let tidegate = start("tidegate", &tidegate_url, 0);
+        let refusing = start("refusing", &refusing_url, refused::MANY);
+        for port in [upstream_port, nginx_port, tidegate_port, refusing_port] {
             until_listening(port);
         }
         let mut browser = Client::trusting(&certificate.chain);
@@ -121,6 +132,8 @@ impl Bench {
             nginx_url: Url::parse(&format!("https://localhost:{nginx_port}/")).unwrap(),
             tidegate,
             tidegate_url,
+            refusing,
+            refusing_url,
             certificate,
             bearer,
             session,
@@ -128,7 +141,7 @@ impl Bench {
         }
     }
 
-    fn contenders(&self) -> [Contender<'_>; 3] {
+    fn contenders(&self) -> [Contender<'_>; 4] {
         let tidegate = |name, line: &str| Contender {
             name,
             process: &self.tidegate,
@@ -143,7 +156,13 @@ impl Bench {
                 headers: Vec::new(),
             },
             tidegate("Tidegate, session", &self.session),
-            tidegate("Tidegate, bearer", &self.bearer),
+            tidegate(BEARER, &self.bearer),
+            Contender {
+                name: REFUSING,
+                process: &self.refusing,
+                url: &self.refusing_url,
+                headers: vec![self.bearer.clone()],
+            },
         ]
     }
 
@@ -247,14 +266,12 @@ async fn identity_provider(gateway: &Url) -> Idp {
 }
 
 fn tidegate(
-    directory: &Path,
+    home: &Path,
     url: &Url,
     upstream: u16,
     idp: &Idp,
     certificate: &Certificate,
 ) -> Process {
-    let home = directory.join("tidegate");
-    fs::create_dir_all(&home).unwrap();
     let (origin, issuer) = (url.origin().ascii_serialization(), idp.issuer());
     let (chain, key) = (certificate.chain.display(), certificate.key.display());
     let text = format!(
@@ -281,10 +298,18 @@ access_log = {{ path = "off" }}
     fs::write(home.join("client_secret"), CLIENT_SECRET).unwrap();
     let config = home.join("gateway.toml");
     fs::write(&config, text).unwrap();
-    let mut command = Command::new(target().join("release/tidegate"));
+    let mut command = Command::new(program());
     command.arg("run").arg("-c").arg(&config);
-    command.current_dir(&home).env("STATE_DIRECTORY", &home);
-    Process::start(&mut command).expect("the release build: ./bench makes it")
+    command.current_dir(home).env("STATE_DIRECTORY", home);
+    Process::start(&mut command).expect("the build: ./bench makes it")
+}
+
+/// The release build, as shipped; `--dev`: the development build, whose ratios to itself still mean something.
+fn program() -> PathBuf {
+    if std::env::args().any(|argument| argument == "--dev") {
+        return PathBuf::from(env!("CARGO_BIN_EXE_tidegate"));
+    }
+    target().join("release/tidegate")
 }
 
 fn certificate(directory: &Path) -> Certificate {

@@ -69,13 +69,13 @@ impl Row {
 pub fn print(rows: &[Row]) {
     let base = rows[0].medians();
     println!(
-        "{:<22} {:>11} {:>20} {:>9} {:>9} {:>8} {:>8} {:>8}",
+        "{:<26} {:>11} {:>20} {:>9} {:>9} {:>8} {:>8} {:>8}",
         "", "requests/s", "CPU s/1000 requests", "p50 us", "p99 us", "x CPU", "x req/s", "RSS MiB"
     );
     for row in rows {
         let m = row.medians();
         println!(
-            "{:<22} {:>11.0} {:>20.5} {:>9.0} {:>9.0} {:>8.2} {:>8.2} {:>8}",
+            "{:<26} {:>11.0} {:>20.5} {:>9.0} {:>9.0} {:>8.2} {:>8.2} {:>8}",
             row.name,
             m.per_second,
             m.cpu / 1e3,
@@ -89,6 +89,25 @@ pub fn print(rows: &[Row]) {
     println!(
         "\nMedians. x CPU: CPU time a request beside {}'s, lower is better; x req/s: higher is better.",
         rows[0].name
+    );
+}
+
+/// What one row costs more than another, round by round: both were asked in each.
+pub fn compare(rows: &[Row], name: &str, beside: &str) {
+    let find = |name: &str| rows.iter().find(|row| row.name == name);
+    let (Some(one), Some(other)) = (find(name), find(beside)) else {
+        return;
+    };
+    let pairs = one.samples.iter().zip(&other.samples);
+    let ratios = pairs.map(|(one, other)| one.figures().cpu / other.figures().cpu);
+    let mut ratios: Vec<_> = ratios.collect();
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "{name}: {:.3} times the CPU a request of {beside} (median of {} rounds, {:.3} to {:.3})",
+        ratios[ratios.len() / 2],
+        ratios.len(),
+        ratios[0],
+        ratios[ratios.len() - 1],
     );
 }
 

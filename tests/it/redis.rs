@@ -304,3 +304,88 @@ async fn without_redis_nobody_is_told_that_a_session_has_ended() {
     );
     assert_eq!(phone.fetch("/app").await.status, 401);
 }
+
+/// Which tokens other nodes have revoked can't be heard then: nobody is let in by one, unless the configuration says so.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn without_redis_bearers_wait_or_go_on() {
+    for (policy, status) in [("deny", 503), ("serve_cached", 200)] {
+        let mut redis = RedisServer::start();
+        let change = over(&redis);
+        let scene = Scene::with(|setup| {
+            change(setup);
+            setup.toml += &format!("on_error = \"{policy}\"\n");
+        })
+        .await;
+        let client = scene.client();
+        let (known, unknown) = (scene.bearer("alice"), scene.bearer("bob"));
+        let get = async |token: &str| client.get_as(token, "/bearer/x").await;
+        for _ in 0..500 {
+            if get(&known).await.status == 200 {
+                break;
+            }
+            tokio::time::sleep(SECOND / 100).await;
+        }
+        assert_eq!(get(&known).await.status, 200, "{policy}");
+        redis.kill();
+        for _ in 0..300 {
+            if get(&known).await.status != 200 {
+                break;
+            }
+            tokio::time::sleep(SECOND / 100).await;
+        }
+        for token in [&known, &unknown] {
+            let reply = get(token).await;
+            let body = String::from_utf8_lossy(&reply.body);
+            assert_eq!(reply.status, status, "{policy}: {body}");
+            if status == 503 {
+                assert!(body.contains("revocations_unknown"), "{body}");
+                assert!(!reply.header("retry-after").is_empty());
+            }
+        }
+        redis.restart();
+        for _ in 0..500 {
+            if get(&known).await.status == 200 {
+                break;
+            }
+            tokio::time::sleep(SECOND / 100).await;
+        }
+        assert_eq!(get(&unknown).await.status, 200, "{policy}");
+    }
+}
+
+/// What one process refuses the next one refuses before it serves anybody.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn a_process_that_starts_refuses_what_was_refused_before() {
+    let redis = RedisServer::start();
+    let mut scene = Scene::with(over(&redis)).await;
+    let browser = scene.browser();
+    browser.login("alice").await;
+    assert_eq!(browser.fetch("/app").await.status, 200);
+    let journal = scene.idp.journal();
+    let stolen = journal
+        .newest(crate::support::Kind::Access)
+        .unwrap()
+        .to_owned();
+    let status = async |scene: &Scene| {
+        let reply = scene.client().get_as(&stolen, "/bearer/x").await;
+        reply.status.as_u16()
+    };
+    assert_eq!(status(&scene).await, 200);
+    let page = browser.get("/oauth2/sign_out").await;
+    assert_eq!(browser.press(&page, "Sign out").await.status, 200);
+    assert_eq!(status(&scene).await, 401);
+    scene.stop_gateway().await;
+    scene.start_gateway();
+    let mut seen = status(&scene).await;
+    for _ in 0..500 {
+        assert_ne!(seen, 200, "never, from its first answer on");
+        if seen == 401 {
+            break;
+        }
+        tokio::time::sleep(SECOND / 100).await;
+        seen = status(&scene).await;
+    }
+    assert_eq!(seen, 401);
+}

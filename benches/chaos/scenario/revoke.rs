@@ -43,7 +43,7 @@ pub async fn revoke(plan: &Plan) -> Row {
     };
     let stage = stage(plan, "revoke", setup, plan.store).await;
     let world = &stage.world;
-    let (rounds, limit) = plan.choose((60, Duration::from_secs(240)), (4, Duration::from_secs(25)));
+    let (rounds, limit) = plan.choose((60, Duration::from_mins(4)), (4, Duration::from_secs(25)));
     let mut lags = Lags::default();
     for round in 0..rounds {
         if stage.began.elapsed() > limit {
@@ -51,7 +51,7 @@ pub async fn revoke(plan: &Plan) -> Row {
         }
         tokio::time::sleep(NOT_TOLD_APART).await;
         let visitors = world.sign_in(SESSIONS * PEOPLE.len()).await;
-        let ways = [Way::Provider, Way::Provider];
+        let ways = [Way::Provider, Way::Administrator];
         for person in PEOPLE {
             one_end(world, &visitors, person, ways[round % 2], &mut lags).await;
         }

@@ -141,22 +141,22 @@ async fn by_sentinels_too_and_when_the_master_is_another() {
 #[ignore = "needs redis-server"]
 async fn over_a_lost_link_nothing_is_missed() {
     let mut server = RedisServer::start();
-    let settings = settings(&server);
-    let (one, denies) = (node(&settings, 1).await, node(&settings, 2).await);
-    let serves = node_with(&settings, 3, OnStoreError::ServeCached);
-    serves.hears().await;
+    let at = settings(&server);
+    let (one, strict) = (node(&at, 1).await, node(&at, 2).await);
+    let lenient = node_with(&at, 3, OnStoreError::ServeCached);
+    lenient.hears().await;
     one.refuse(&[token(0)]).await;
     server.kill();
     one.is_deaf().await;
-    denies.is_deaf().await;
-    assert!(serves.refused.is_heard(), "as it is told to");
+    strict.is_deaf().await;
+    assert!(lenient.refused.is_heard(), "as it is told to");
     // Refused while nobody can be told: here at once, and elsewhere as soon as it can be said.
     one.refused.add(&[token(1)], Clock::System.now()).unwrap();
-    assert!(one.refuses(&token(1)) && !denies.refuses(&token(1)));
+    assert!(one.refuses(&token(1)) && !strict.refuses(&token(1)));
     server.restart();
     one.hears().await;
     one.refuse(&[token(1)]).await;
-    for node in [&denies, &serves] {
+    for node in [&strict, &lenient] {
         node.comes_to_refuse(&token(1)).await;
         node.hears().await;
         assert!(node.refuses(&token(0)));
@@ -164,7 +164,7 @@ async fn over_a_lost_link_nothing_is_missed() {
     // Only the connection on which it is heard breaks.
     server.ask(&["CLIENT", "KILL", "TYPE", "pubsub"]);
     one.refuse(&[token(2)]).await;
-    denies.comes_to_refuse(&token(2)).await;
+    strict.comes_to_refuse(&token(2)).await;
 }
 
 /// What is heard while a link is being made is in the register before anybody is served under it.
