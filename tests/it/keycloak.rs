@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use http::Method;
 
 use crate::support::forgery::parts;
 use crate::support::keycloak::Keycloak;
@@ -194,6 +195,41 @@ async fn a_refresh_token_that_was_signed_out_is_worth_nothing_there() {
     let (status, answer) = keycloak.refresh("gateway-brief", &tokens[1]).await;
     assert_eq!((status, &answer["error"]), (400, &"invalid_grant".into()));
     assert_eq!(keycloak.sessions_of("frank").await, 0);
+}
+
+/// Keycloak ends a browser's whole session when one refresh token of it is revoked: what shares it must not be.
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn ending_other_sessions_leaves_this_one_alive_there_though_they_share_its_sid() {
+    let keycloak = Keycloak::shared().await;
+    let tap = Tap::to(keycloak.port()).await;
+    let scene = scene_through(&keycloak, &tap, |_| {}).await;
+    let (desk, twin, phone) = (scene.browser(), scene.browser(), scene.browser());
+    sign_in(&desk, "/", "carol").await;
+    for cookie in desk.cookies() {
+        if !cookie.name.starts_with("__Host-") {
+            twin.put_cookie(cookie);
+        }
+    }
+    assert_eq!(twin.get("/").await.status, 200, "signed in unseen");
+    sign_in(&phone, "/", "carol").await;
+    let of_phone = tap.refresh_tokens().pop().expect("signed in");
+
+    let path = "/oauth2/sessions/end_others";
+    let told = desk.fetch_with(Method::POST, path, &[]).await.json();
+    assert_eq!(told["ended"], 2, "{told}");
+    let said = |one: usize| told["sessions"][one]["refresh_token"].clone();
+    assert_eq!((said(0), said(1)), ("confirmed".into(), "spared".into()));
+    assert_eq!(twin.fetch("/api/numbers").await.status, 401);
+    assert_eq!(phone.fetch("/api/numbers").await.status, 401);
+    let (status, _) = keycloak.refresh("gateway-brief", &of_phone).await;
+    assert_eq!(status, 400, "dead there");
+
+    for _ in 0..2 {
+        tokio::time::sleep(PAST_BRIEF).await;
+        assert_eq!(desk.fetch("/api/numbers").await.status, 200);
+    }
+    assert_eq!(tap.refresh_tokens().len(), 5, "three sign-ins, two swaps");
 }
 
 /// Keycloak's end of session spares offline tokens: they end by being revoked, or not at all.
