@@ -26,5 +26,6 @@ mod refuse;
 mod restart;
 mod rotation;
 mod saving;
+mod streams;
 mod swap;
 mod users;
