@@ -104,6 +104,33 @@ async fn a_script_on_a_page_of_an_ended_session_gets_401_and_no_redirect() {
     chromium.close().await;
 }
 
+/// A page that was left open in another tab: its WebSocket is told why, and its event stream does not try for ever.
+#[tokio::test]
+#[ignore = "needs Chromium: run ./test"]
+async fn what_a_page_has_open_ends_with_the_session() {
+    let scene = scene().await;
+    let chromium = Chromium::start().await;
+    let tab = signed_in(&chromium, &scene, "alice").await;
+    tab.until(
+        "window.socket || (window.told = [], \
+         window.socket = new WebSocket(`wss://${location.host}/ws`), \
+         socket.onmessage = message => told.push(message.data), \
+         socket.onopen = () => socket.send('there?'), \
+         socket.onclose = end => told.push(`${end.code} ${end.reason} ${end.wasClean}`), \
+         window.events = new EventSource('/clock'), true)",
+    )
+    .await;
+    tab.until("told.length === 1 && events.readyState === 1").await;
+    let other = chromium.open(&at(&scene, "/reports")).await;
+    sign_out(&other, &scene).await;
+    tab.until("told.length === 2").await;
+    let told: Vec<String> = tab.script("told").await;
+    assert_eq!(told, ["there?", "1008 session ended true"]);
+    // It comes back after three seconds, is refused, and gives up.
+    tab.until("events.readyState === 2").await;
+    chromium.close().await;
+}
+
 #[tokio::test]
 #[ignore = "needs Chromium: run ./test"]
 async fn every_refusal_is_a_page_that_says_what_to_do() {

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use super::*;
+use crate::route::OnSessionEnd;
 
 /// [`SMALL`] with `from` replaced.
 fn with(from: &str, to: &str) -> String {
@@ -504,6 +505,23 @@ fn routes_say_who_may_pass_and_mean_it() {
     refused(&with(auth, "slide = true"), "`routes[0].auth` is missing");
     refused(
         &with(auth, "auth = \"none\"\nrules = [{ groups = [\"a\"] }]"),
+        "has no effect on a route with auth = \"none\"",
+    );
+    for (word, way) in [
+        ("", OnSessionEnd::Close),
+        ("on_session_end = \"close\"", OnSessionEnd::Close),
+        ("on_session_end = \"drain\"", OnSessionEnd::Drain),
+        ("on_session_end = \"ignore\"", OnSessionEnd::Ignore),
+    ] {
+        let config = accept(&with(auth, &format!("{auth}\n{word}")));
+        assert_eq!(config.routes[0].on_session_end, way);
+    }
+    refused(
+        &with(auth, &format!("{auth}\non_session_end = \"abort\"")),
+        "routes[0].on_session_end",
+    );
+    refused(
+        &with(auth, "auth = \"none\"\non_session_end = \"close\""),
         "has no effect on a route with auth = \"none\"",
     );
     refused(
