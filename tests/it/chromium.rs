@@ -120,7 +120,8 @@ async fn what_a_page_has_open_ends_with_the_session() {
          window.events = new EventSource('/clock'), true)",
     )
     .await;
-    tab.until("told.length === 1 && events.readyState === 1").await;
+    tab.until("told.length === 1 && events.readyState === 1")
+        .await;
     let other = chromium.open(&at(&scene, "/reports")).await;
     sign_out(&other, &scene).await;
     tab.until("told.length === 2").await;
