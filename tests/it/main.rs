@@ -26,6 +26,7 @@ mod curl;
 mod demo;
 mod frontchannel;
 mod keycloak;
+mod keycloak_logout;
 mod provider;
 mod redis;
 mod refusal;

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+use super::pki::pki;
 use super::redis::free_port;
 use super::scene::Setup;
 use super::tap::Tap;
@@ -88,6 +89,9 @@ impl Keycloak {
 
     fn spawn(&self, log: &File) -> Child {
         let database = self.database.path().join("keycloakdb");
+        // It trusts the gateways' certificates, for back-channel logout.
+        let root = self.database.path().join("root.pem");
+        fs::write(&root, &pki().root).unwrap();
         Command::new("sh")
             .arg("-c")
             .arg(GUARD)
@@ -96,6 +100,7 @@ impl Keycloak {
             .args(["--http-host=127.0.0.1", "--hostname-backchannel-dynamic=true"])
             .arg(format!("--http-port={}", self.port))
             .arg(format!("--hostname=http://localhost:{}", self.port))
+            .arg(format!("--truststore-paths={}", root.display()))
             .arg(format!(
                 "--db-url=jdbc:h2:file:{};NON_KEYWORDS=VALUE",
                 database.display()
@@ -217,6 +222,59 @@ impl Keycloak {
         self.admin(Method::POST, &path).await;
     }
 
+    /// What an administrator's "sign out" does to one of the sessions of a user, the newest one.
+    pub async fn sign_out_newest(&self, user: &str) {
+        let user = self.id_of(user).await;
+        let path = format!("/admin/realms/{REALM}/users/{user}/sessions");
+        let sessions = self.admin(Method::GET, &path).await;
+        let sessions = sessions.as_array().unwrap().iter();
+        let newest = sessions.max_by_key(|session| session["start"].as_u64());
+        let newest = newest.unwrap()["id"].as_str().unwrap();
+        let path = format!("/admin/realms/{REALM}/sessions/{newest}");
+        self.admin(Method::DELETE, &path).await;
+    }
+
+    /// Registers a client like `gateway` that is told of logouts at this address, with these attributes.
+    pub async fn register(
+        &self,
+        client: &str,
+        backchannel_logout: &str,
+        attributes: &[(&str, &str)],
+    ) {
+        let path = format!("/admin/realms/{REALM}/clients");
+        let like = self
+            .admin(Method::GET, &format!("{path}?clientId=gateway"))
+            .await;
+        let mut new = like[0].clone();
+        new.as_object_mut().unwrap().remove("id");
+        for mapper in new["protocolMappers"].as_array_mut().unwrap() {
+            mapper.as_object_mut().unwrap().remove("id");
+        }
+        new["clientId"] = json!(client);
+        new["secret"] = json!("gateway-secret");
+        new["frontchannelLogout"] = json!(false);
+        new["attributes"]["backchannel.logout.url"] = json!(backchannel_logout);
+        for (name, value) in attributes {
+            new["attributes"][*name] = json!(value);
+        }
+        self.admin_with(Method::POST, &path, &new.to_string()).await;
+    }
+
+    /// Adds a user, whose password is the name.
+    pub async fn enrol(&self, user: &str) {
+        let new = json!({
+            "username": user,
+            "enabled": true,
+            "email": format!("{user}@example.com"),
+            "emailVerified": true,
+            "firstName": user,
+            "lastName": "Example",
+            "credentials": [{ "type": "password", "value": user, "temporary": false }],
+        });
+        let path = format!("/admin/realms/{REALM}/users");
+        self.admin_with(Method::POST, &path, &new.to_string()).await;
+    }
+
     async fn id_of(&self, user: &str) -> String {
         let path = format!("/admin/realms/{REALM}/users?exact=true&username={user}");
         let users = self.admin(Method::GET, &path).await;
@@ -230,9 +288,13 @@ impl Keycloak {
     }
 
     async fn admin(&self, method: Method, path: &str) -> Value {
+        self.admin_with(method, path, "").await
+    }
+
+    async fn admin_with(&self, method: Method, path: &str, body: &str) -> Value {
         let token = self.admin_token().await;
         let (status, answer) = self
-            .send(method, path, Some(&token), "")
+            .send(method, path, Some(&token), body)
             .await
             .expect("Keycloak runs");
         assert!((200..300).contains(&status), "{path}: {status} {answer}");
@@ -255,7 +317,7 @@ impl Keycloak {
         method: Method,
         path: &str,
         bearer: Option<&str>,
-        form: &str,
+        body: &str,
     ) -> Option<(u16, Value)> {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -266,11 +328,11 @@ impl Keycloak {
             .method(method)
             .uri(path)
             .header("Host", format!("localhost:{}", self.port))
-            .header("Content-Type", "application/x-www-form-urlencoded");
+            .header("Content-Type", content_type(body));
         if let Some(token) = bearer {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        let body = Full::new(bytes::Bytes::from(form.to_owned()));
+        let body = Full::new(bytes::Bytes::from(body.to_owned()));
         let response = sender
             .send_request(request.body(body).unwrap())
             .await
@@ -288,6 +350,14 @@ impl Drop for Keycloak {
             drop(process.stdin.take());
             let _ = process.wait();
         }
+    }
+}
+
+fn content_type(body: &str) -> &'static str {
+    if body.starts_with('{') {
+        "application/json"
+    } else {
+        "application/x-www-form-urlencoded"
     }
 }
 
