@@ -27,6 +27,7 @@ impl Display for Summary<'_> {
         admin(f, config.admin.as_ref())?;
         config.idps.iter().try_for_each(|idp| provider(f, idp))?;
         sessions(f, config)?;
+        told_at(f, config)?;
         upstreams(f, &config.upstreams)?;
         routes(f, &config.routes)
     }
@@ -112,6 +113,17 @@ fn sessions(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
         IN_COOKIE.iter().try_for_each(|limit| line(f, "", limit))?;
     }
     Ok(())
+}
+
+fn told_at(f: &mut Formatter<'_>, config: &Config) -> fmt::Result {
+    if !config.backchannel_logout {
+        return Ok(());
+    }
+    let origin = config.external_url.origin().ascii_serialization();
+    let prefix = config.prefix.trim_end_matches('/');
+    let what = "(enter it at the provider: who is out there is out here)";
+    let rest = format_args!("{origin}{prefix}/backchannel_logout {what}");
+    line(f, "told at", rest)
 }
 
 fn upstreams(f: &mut Formatter<'_>, upstreams: &[Upstream]) -> fmt::Result {

@@ -351,6 +351,7 @@ token = "a-token-that-nobody-guesses"
         "admin      127.0.0.1:9901: with a token\n",
         "signs in   main: https://idp.example.com as gateway, access tokens for apps\n",
         "sessions   in state/sessions.redb, sealed with state/session.key: 30m idle, 12h at most\n",
+        "told at    https://localhost:8443/oauth2/backchannel_logout (enter it at the provider: who is out there is out here)\n",
         "upstream   app: http://127.0.0.1:8080\n",
         "/{*rest}                        → app, everyone signed in\n",
         "admin.example.com/admin/{*rest} → app, those signed in and in admins or ops by GET, or with scope a and b\n",
@@ -368,6 +369,18 @@ fn sessions_in_the_cookie_are_told_with_their_limits() {
     assert!(checked.warnings.is_empty(), "a choice is no mistake");
     let config = checked.config;
     assert!(matches!(config.store, StoreSettings::Cookie));
+    assert!(!config.backchannel_logout && !config.frontchannel_logout);
+    for (key, warned) in [("backchannel", 1), ("frontchannel", 1), ("rp_initiated", 0)] {
+        let wanted = parse(&format!("{text}[logout]\n{key} = true\n")).unwrap();
+        let told = wanted.warnings.to_string();
+        assert_eq!(wanted.warnings.len(), warned, "{told}");
+        assert_eq!(
+            warned == 1,
+            told.contains("has no effect with session.store")
+        );
+        let unwanted = parse(&format!("{text}[logout]\n{key} = false\n")).unwrap();
+        assert!(unwanted.warnings.is_empty(), "{}", unwanted.warnings);
+    }
     assert!(
         matches!(&config.encryption_keys, EncryptionKeys::KeptIn(path) if path == Path::new("state/session.key"))
     );

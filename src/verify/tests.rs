@@ -27,6 +27,7 @@ mod access_tokens;
 mod fetching;
 mod id_tokens;
 mod key_sets;
+mod logout_tokens;
 mod mint;
 mod properties;
 mod remembered;

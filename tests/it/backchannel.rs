@@ -666,6 +666,38 @@ async fn it_holds_over_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_logouts_holds_up_nobody() {
+    let scene = Scene::with(|setup| {
+        setup.replace("\"memory\"", "\"disk\"");
+        setup
+            .toml
+            .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");
+    })
+    .await;
+    let browser = scene.browser();
+    let mut sessions = Vec::new();
+    for _ in 0..40 {
+        browser.forget();
+        browser.put_cookie(there(&scene.idp, "alice"));
+        assert_eq!(browser.get("/app").await.status, 200);
+        sessions.push((browser.session_cookie().unwrap(), newest_sid(&scene.idp)));
+    }
+    // One after another, as Keycloak sends those of one user, with somebody at work meanwhile.
+    let begun = Instant::now();
+    for (cookie, sid) in &sessions {
+        browser.forget();
+        browser.put_cookie(cookie.clone());
+        assert_eq!(status(&browser).await, 200);
+        let token = signed(&scene.idp, &claims_of(&scene, "alice", sid));
+        let sent = Instant::now();
+        assert_eq!(send(&scene, &token).await.status, 200);
+        assert!(sent.elapsed() < SECOND, "{:?}", sent.elapsed());
+        assert_eq!(status(&browser).await, 401);
+    }
+    assert!(begun.elapsed() < 20 * SECOND, "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_user_with_a_thousand_sessions_is_out_in_time() {
     let scene = Scene::with(|setup| {
         setup.replace("\"memory\"", "\"disk\"");

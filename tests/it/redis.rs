@@ -221,6 +221,40 @@ async fn what_the_provider_tells_one_node_holds_on_the_other_at_once() {
     other.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server"]
+async fn what_the_provider_says_once_holds_though_redis_was_gone() {
+    let mut redis = RedisServer::start();
+    let scene = Scene::with(over(&redis)).await;
+    let (toml, url) = second(&scene);
+    let other = Gateway::start(&toml, &scene.clock);
+    let browser = scene.browser();
+    browser.login("alice").await;
+    let elsewhere = led_to(&url, &browser, &scene.clock);
+    assert_eq!(elsewhere.fetch("/app").await.status, 200);
+    let held = scene.idp.journal().newest(Kind::Access).unwrap().to_owned();
+    redis.kill();
+    let token = logout_token(&scene, &held);
+    let reply = send_logout_token(&scene.client(), &token).await;
+    assert_eq!(reply.status, 503, "{}", reply.text());
+    assert!(!reply.header("retry-after").is_empty());
+    redis.restart();
+    // Nobody says it again.
+    for (name, browser) in [("here", &browser), ("elsewhere", &elsewhere)] {
+        let mut status = browser.fetch("/app").await.status;
+        for _ in 0..500 {
+            if status == 401 {
+                break;
+            }
+            assert_ne!(status, 200, "{name}");
+            tokio::time::sleep(SECOND / 100).await;
+            status = browser.fetch("/app").await.status;
+        }
+        assert_eq!(status, 401, "{name}");
+    }
+    other.stop().await;
+}
+
 /// One for the session at the provider that an access token is of.
 pub fn logout_token(scene: &Scene, access_token: &str) -> String {
     let held = scene.idp.read(access_token).unwrap();
