@@ -173,7 +173,7 @@ pub(super) struct SessionEnd {
     #[arg(long)]
     pub(super) all: bool,
     /// Don't ask whether --all is meant
-    #[arg(long, requires = "all")]
+    #[arg(long)]
     pub(super) yes: bool,
 }
 

@@ -13,6 +13,8 @@ use crate::support::redis::RedisServer;
 use crate::support::scene::{CLIENT_SECRET, STANDARD};
 use crate::support::{Clock, Fault, MINUTE, SECOND, Scene, Setup, eventually};
 
+mod command;
+mod page;
 mod sessions;
 
 const TOKEN: &str = "an-admin-token-that-nobody-guesses";
@@ -38,9 +40,13 @@ struct Answer {
 }
 
 /// Asks over any stream, with these further header lines.
-fn ask_over(mut stream: impl Read + Write, line: &str, headers: &str) -> Answer {
-    let request =
-        format!("{line} HTTP/1.1\r\nHost: localhost:9901\r\nConnection: close\r\n{headers}\r\n");
+fn ask_over(stream: impl Read + Write, line: &str, headers: &str) -> Answer {
+    let host = "Host: localhost:9901";
+    let request = format!("{line} HTTP/1.1\r\n{host}\r\nConnection: close\r\n{headers}\r\n");
+    exchange(stream, &request)
+}
+
+fn exchange(mut stream: impl Read + Write, request: &str) -> Answer {
     stream.write_all(request.as_bytes()).unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
@@ -54,6 +60,20 @@ fn ask_over(mut stream: impl Read + Write, line: &str, headers: &str) -> Answer 
 
 fn ask(address: SocketAddr, line: &str, headers: &str) -> Answer {
     ask_over(TcpStream::connect(address).unwrap(), line, headers)
+}
+
+/// Asks with these header lines and no others.
+fn ask_bare(address: SocketAddr, line: &str, headers: &str) -> Answer {
+    let request = format!("{line} HTTP/1.1\r\nConnection: close\r\n{headers}\r\n");
+    exchange(TcpStream::connect(address).unwrap(), &request)
+}
+
+fn ask_with(address: SocketAddr, line: &str, headers: &str, body: &str) -> Answer {
+    let headers = format!("Content-Length: {}\r\n{headers}\r\n{body}", body.len());
+    let headers = headers.trim_end_matches("\r\n").to_owned();
+    let host = "Host: localhost:9901";
+    let request = format!("{line} HTTP/1.1\r\n{host}\r\nConnection: close\r\n{headers}");
+    exchange(TcpStream::connect(address).unwrap(), &request)
 }
 
 fn ask_socket(path: &Path, line: &str) -> Answer {
