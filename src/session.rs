@@ -69,7 +69,7 @@ pub use list::Summary;
 pub use refuse::Whose;
 pub use revoke::queue::{Awaited, OwedKind, Queue, Tries};
 pub use store::redis::{RedisAddress, RedisServers, RedisSettings};
-pub use survey::{Named, NoPrefix, Page, Prefix, Search};
+pub use survey::{Everything, Named, NoPrefix, Page, Prefix, Search};
 
 /// How many sessions are looked for in the store at a time: a flood of cookies that name none must not hold up the rest.
 const LOADS_AT_ONCE: usize = 256;

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use super::problem::Problem;
 use crate::clock::Clock;
 use crate::issuer::Issuer;
-use crate::session::{EndReason, Named, Prefix, Revocation, Sessions, Summary, Whose};
+use crate::session::{EndReason, Everything, Named, Prefix, Revocation, Sessions, Summary, Whose};
 use crate::telemetry::audit::{Audit, Event};
 
 /// See the file's first line.
@@ -32,6 +32,8 @@ pub(super) struct Done {
     pub(super) access_token: Revocation,
     /// Whether the user's bearer tokens are refused that no session here holds.
     pub(super) bearers: bool,
+    /// How many live on where their encryption key is.
+    pub(super) unreadable: usize,
 }
 
 impl Done {
@@ -103,6 +105,7 @@ impl Actions {
                 refresh_token: ended.refresh_token,
                 access_token: ended.access_token,
                 bearers: false,
+                unreadable: 0,
             })
         })
         .await
@@ -135,7 +138,7 @@ impl Actions {
         let this = self.clone();
         self.whole(async move {
             let reason = EndReason::Administrator;
-            let ended = this.sessions.end_everything(reason).await?;
+            let Everything { ended, unreadable } = this.sessions.end_everything(reason).await?;
             this.audit.note(&Event::Administrator {
                 asked: "end_all_sessions",
                 session: None,
@@ -143,7 +146,8 @@ impl Actions {
                 user: None,
                 ended,
             });
-            Ok(this.many(ended, false))
+            let done = this.many(ended, false);
+            Ok(Done { unreadable, ..done })
         })
         .await
     }
@@ -155,6 +159,7 @@ impl Actions {
             refresh_token,
             access_token,
             bearers,
+            unreadable: 0,
         }
     }
 

@@ -150,10 +150,12 @@ async fn end_everything(actions: &Actions, mut query: Query) -> Result<Value, Pr
     if all.as_deref() != Some("true") {
         return Err(Problem::NotSaid);
     }
-    let mut done = actions.end_everything().await?.json();
+    let all = actions.end_everything().await?;
+    let mut done = all.json();
     if let Some(done) = done.as_object_mut() {
-        let complete = actions.sessions.sees_all();
+        let complete = actions.sessions.sees_all() && all.unreadable == 0;
         done.insert("complete".to_owned(), json!(complete));
+        done.insert("unreadable".to_owned(), json!(all.unreadable));
     }
     Ok(done)
 }

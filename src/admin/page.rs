@@ -149,7 +149,8 @@ impl Admin {
 
     /// To the page again, so that loading it once more ends nothing more. What it is to say is proven to be ours.
     fn see_what_was_done(&self, done: &Done) -> Response<Body> {
-        let said = format!("{} {}", done.ended, word(done.refresh_token));
+        let (revoked, left) = (word(done.refresh_token), done.unreadable);
+        let said = format!("{} {revoked} {left}", done.ended);
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("said", &said);
         query.append_pair("proof", &self.gate.proof(&said));
@@ -167,9 +168,10 @@ impl Admin {
         if !self.gate.proves(proof, said) {
             return None;
         }
-        let (ended, revoked) = said.split_once(' ')?;
+        let mut said = said.split(' ');
+        let (ended, revoked, left) = (said.next()?, said.next()?, said.next()?);
         let ended = match ended {
-            "0" => return Some("There was no session to end.".to_owned()),
+            "0" => "There was no session to end.".to_owned(),
             "1" => "One session has ended.".to_owned(),
             many => format!("{many} sessions have ended."),
         };
@@ -179,7 +181,13 @@ impl Admin {
             "not_offered" => "The identity provider offers no revocation.",
             _ => "",
         };
-        Some(format!("{ended} {revoked}"))
+        let left = match left {
+            "0" => String::new(),
+            left => format!(
+                "{left} can't be ended here: end them at a node that has their encryption key."
+            ),
+        };
+        Some(format!("{ended} {revoked} {left}"))
     }
 
     fn idps(&self) -> Vec<Value> {

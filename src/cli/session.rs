@@ -148,6 +148,13 @@ impl Clerk<'_, '_> {
         }
         let done = self.client.end_all()?;
         self.tell_many(&done);
+        let left = done.get("unreadable").and_then(Value::as_u64);
+        if let Some(left) = left.filter(|left| *left > 0) {
+            self.terminal.complain(format_args!(
+                "error: {left} more are sealed with an encryption key that this node does not have: end them at a node that has it\n"
+            ));
+            return Ok(Exit::Failure);
+        }
         self.note_incomplete(done.get("complete") == Some(&Value::Bool(true)));
         Ok(Exit::Success)
     }

@@ -10,7 +10,8 @@ use futures_util::stream::{self, StreamExt};
 use super::list::Summary;
 use super::record::Kept;
 use super::store::Index;
-use super::{EndReason, Revocation, Sessions, StoreError};
+use super::{EndReason, Error, Revocation, Sessions, StoreError};
+use crate::clock::Timestamp;
 use crate::token::SessionHash;
 
 /// So many sessions are looked at, or ended, at a time.
@@ -48,6 +49,22 @@ pub struct Prefix(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a session's id is 64 hexadecimal letters, or the first 8 or more of them")]
 pub struct NoPrefix;
+
+/// What the end of all sessions came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Everything {
+    /// How many have ended.
+    pub ended: usize,
+    /// How many live on at the nodes that have the encryption key that they are sealed with: it is not here.
+    pub unreadable: usize,
+}
+
+impl Everything {
+    fn add(&mut self, more: Self) {
+        self.ended += more.ended;
+        self.unreadable += more.unreadable;
+    }
+}
 
 /// Whom an id, or a piece of one, names.
 #[derive(Clone, Debug)]
@@ -178,12 +195,14 @@ impl Sessions {
         })
     }
 
-    /// Ends all sessions that there are. Durable when this returns; their tokens are revoked in the background. Tells how
-    /// many there were.
+    /// Ends all sessions that there are. Durable when this returns; their tokens are revoked in the background.
     ///
     /// # Errors
     /// When the store fails. What this process has in memory has ended all the same; the rest has to be ended once more.
-    pub async fn end_everything(self: &Arc<Self>, reason: EndReason) -> Result<usize, StoreError> {
+    pub async fn end_everything(
+        self: &Arc<Self>,
+        reason: EndReason,
+    ) -> Result<Everything, StoreError> {
         let sessions = Arc::clone(self);
         let ending = async move {
             let ended = sessions.end_listed(reason).await;
@@ -196,27 +215,46 @@ impl Sessions {
         ended.map_err(|source| super::interrupted("end all sessions", source))?
     }
 
-    async fn end_listed(self: &Arc<Self>, reason: EndReason) -> Result<usize, StoreError> {
+    async fn end_listed(self: &Arc<Self>, reason: EndReason) -> Result<Everything, StoreError> {
         let begun_by = self.clock.now();
-        let (mut from, mut count, mut failed) = (SessionHash::default(), 0, None);
+        let (mut from, mut all, mut failed) = (SessionHash::default(), Everything::default(), None);
         loop {
             let mut ids = self.store.list(from, BATCH + 1).await?;
             let next = split_next(&mut ids, BATCH);
             let ending = ids
                 .into_iter()
-                .map(|id| self.end_if_found(id, reason, begun_by));
+                .map(|id| self.end_listed_one(id, reason, begun_by));
             let mut ending = stream::iter(ending).buffer_unordered(TOGETHER);
-            while let Some(ended) = ending.next().await {
-                match ended {
-                    Ok(ended) => count += usize::from(ended),
+            while let Some(one) = ending.next().await {
+                match one {
+                    Ok(one) => all.add(one),
                     Err(error) => failed = Some(error),
                 }
             }
             match next {
                 Some(next) => from = next,
-                None => return failed.map_or(Ok(count), Err),
+                None => return failed.map_or(Ok(all), Err),
             }
         }
+    }
+
+    async fn end_listed_one(
+        self: &Arc<Self>,
+        id: SessionHash,
+        reason: EndReason,
+        begun_by: Timestamp,
+    ) -> Result<Everything, StoreError> {
+        if let Err(Error::Unreadable) = self.find(id).await {
+            return Ok(Everything {
+                ended: 0,
+                unreadable: 1,
+            });
+        }
+        let ended = self.end_if_found(id, reason, begun_by).await?;
+        Ok(Everything {
+            ended: usize::from(ended),
+            unreadable: 0,
+        })
     }
 
     /// The sessions of the subject that is looked for, in order.

@@ -27,5 +27,6 @@ mod restart;
 mod rotation;
 mod saving;
 mod streams;
+mod survey;
 mod swap;
 mod users;

@@ -87,8 +87,10 @@ fn help_is_an_answer_and_a_wrong_command_line_is_not() {
         "run",
         "demo",
         "check",
+        "session",
         "version",
         "TIDEGATE_CONFIG",
+        "can't be reached",
         "78 invalid configuration",
     ] {
         assert!(help.out.contains(word), "{word}: {}", help.out);

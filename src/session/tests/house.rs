@@ -427,11 +427,11 @@ impl Store for Faulty {
     }
 
     fn list(&self, from: SessionHash, limit: usize) -> Answer<Vec<SessionHash>> {
-        self.inner.list(from, limit)
+        self.unless_away(self.inner.list(from, limit))
     }
 
     fn debts(&self, limit: usize) -> Answer<Vec<Debt>> {
-        self.inner.debts(limit)
+        self.unless_away(self.inner.debts(limit))
     }
 
     fn claim_debts(&self, now: Timestamp, until: Timestamp, limit: usize) -> Answer<Vec<Debt>> {

@@ -222,10 +222,10 @@ async fn its_forms_end_one_session_and_all_of_a_person() {
     let place = done.head.split("location: ").nth(1).unwrap();
     let place = place.split("\r\n").next().unwrap();
     // The head was lowered for comparing: its proof is not what it was.
-    assert!(place.starts_with("/?said=1+confirmed&proof="), "{place}");
+    assert!(place.starts_with("/?said=1+confirmed+0&proof="), "{place}");
     assert!(
         !scene
-            .look("/?said=7+confirmed&proof=AAAA")
+            .look("/?said=7+confirmed+0&proof=AAAA")
             .body
             .contains("7 sessions")
     );

@@ -476,3 +476,77 @@ async fn the_same_subject_at_two_providers_is_two_people() {
         (&0.into(), &"second".into())
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_end_leaves_a_line_in_the_audit_log() {
+    let mut scene = Scene::with(|setup| {
+        on_loopback(setup);
+        let access = "access_log = { path = \"off\" }";
+        let audit = format!("{access}\naudit_log = {{ path = \"$DIR/audit.jsonl\" }}");
+        setup.replace(access, &audit);
+    })
+    .await;
+    for person in ["alice", "bob", "bob", "carol"] {
+        signed_in(&scene, person).await;
+    }
+    let of_alice = scene.told("GET /api/v1/users/u-alice/sessions");
+    let whole = id(&of_alice["sessions"][0]).to_owned();
+    scene.told(&format!("DELETE /api/v1/sessions/{whole}"));
+    scene.told("DELETE /api/v1/users/u-bob/sessions");
+    scene.told("DELETE /api/v1/sessions?all=true");
+    scene.stop_gateway().await;
+    let text = std::fs::read_to_string(scene.file("audit.jsonl")).unwrap();
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let asked = |name: &str| {
+        let mut found = lines.iter().filter(|line| line["event.name"] == name);
+        let (one, None) = (found.next(), found.next()) else {
+            panic!("not exactly one {name}: {text}");
+        };
+        one.unwrap().to_string()
+    };
+    let one = asked("administrator_end_session");
+    assert!(one.contains(&whole[..12]) && !one.contains(&whole), "{one}");
+    assert!(one.contains("u-alice") && one.contains("\"main\""), "{one}");
+    let user = asked("administrator_end_user_sessions");
+    assert!(user.contains("u-bob") && user.contains(":2"), "{user}");
+    assert!(asked("administrator_end_all_sessions").contains(":1"));
+    let ends = lines
+        .iter()
+        .filter(|line| line["event.name"] == "session_ended");
+    assert_eq!(ends.count(), 4, "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_readmes_requests_do_what_they_say() {
+    let scene = Scene::with(on_loopback).await;
+    let browsers = [
+        signed_in(&scene, "alice").await,
+        signed_in(&scene, "bob").await,
+    ];
+    let readme = include_str!("../../../README.md");
+    let (_, section) = readme.split_once("### Who is signed in").unwrap();
+    let (section, _) = section.split_once("\n### ").unwrap_or((section, ""));
+    let curls: Vec<_> = section
+        .lines()
+        .filter(|line| line.starts_with("curl "))
+        .collect();
+    assert_eq!(curls.len(), 6);
+    let port = format!(":{}/", scene.admin().port());
+    for line in curls {
+        let line = line
+            .replace(":9901/", &port)
+            .replace("SUBJECT", "u%2Dalice");
+        let mut curl = tokio::process::Command::new("sh");
+        curl.args(["-c", &line]).env("ADMIN_TOKEN", TOKEN);
+        let output = curl.output().await.unwrap();
+        assert!(output.status.success(), "{line}: {output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(told.is_object(), "{line}");
+    }
+    for browser in &browsers {
+        assert_eq!(browser.fetch("/app").await.status, 401);
+    }
+}
