@@ -9,6 +9,7 @@
     reason = "a measuring program: it ends loudly where something is wrong"
 )]
 
+mod burst;
 mod client;
 mod load;
 mod nginx;
@@ -38,6 +39,8 @@ const CLIENT_SECRET: &str = "bench-secret-of-the-development-identity-provider";
 /// What many refused tokens cost is seen by comparing these two.
 const BEARER: &str = "Tidegate, bearer";
 const REFUSING: &str = "the same, 100,000 refused";
+/// The same once more, while more are refused all the time.
+const BURST: &str = "… and 1,000 more a second";
 
 /// How long to measure.
 struct Plan {
@@ -70,6 +73,7 @@ fn main() {
     runtime.block_on(bench.check());
     report::print(&rows);
     report::compare(&rows, REFUSING, BEARER);
+    report::compare(&rows, BURST, REFUSING);
     let file = target().join("bench/side_by_side.json");
     report::save(&rows, &file);
     println!("Every sample: {}", file.display());
@@ -85,6 +89,7 @@ struct Bench {
     /// The same with many refused tokens.
     refusing: Process,
     refusing_url: Url,
+    refusing_admin: u16,
     certificate: Certificate,
     bearer: String,
     session: String,
@@ -106,19 +111,20 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let certificate = certificate(directory.path());
         let [upstream_port, nginx_port, tidegate_port, refusing_port] = free_ports();
+        let [tidegate_admin, refusing_admin] = free_ports();
         let tidegate_url = Url::parse(&format!("https://localhost:{tidegate_port}/")).unwrap();
         let idp = identity_provider(&tidegate_url).await;
         let upstream = nginx::upstream(directory.path(), upstream_port);
         let nginx = nginx::proxy(directory.path(), nginx_port, upstream_port, &certificate);
         let refusing_url = Url::parse(&format!("https://localhost:{refusing_port}/")).unwrap();
-        let start = |name, url: &Url, refused| {
+        let start = |name, url: &Url, admin, refused| {
             let home = directory.path().join(name);
             fs::create_dir_all(&home).unwrap();
             refused::seed(&home.join("sessions.redb"), refused);
-            tidegate(&home, url, upstream_port, &idp, &certificate)
+            tidegate(&home, url, (upstream_port, admin), &idp, &certificate)
         };
-        let tidegate = start("tidegate", &tidegate_url, 0);
-        let refusing = start("refusing", &refusing_url, refused::MANY);
+        let tidegate = start("tidegate", &tidegate_url, tidegate_admin, 0);
+        let refusing = start("refusing", &refusing_url, refusing_admin, refused::MANY);
         for port in [upstream_port, nginx_port, tidegate_port, refusing_port] {
             until_listening(port);
         }
@@ -134,6 +140,7 @@ impl Bench {
             tidegate_url,
             refusing,
             refusing_url,
+            refusing_admin,
             certificate,
             bearer,
             session,
@@ -141,12 +148,18 @@ impl Bench {
         }
     }
 
-    fn contenders(&self) -> [Contender<'_>; 4] {
+    fn contenders(&self) -> [Contender<'_>; 5] {
         let tidegate = |name, line: &str| Contender {
             name,
             process: &self.tidegate,
             url: &self.tidegate_url,
             headers: vec![line.to_owned()],
+        };
+        let refusing = |name| Contender {
+            name,
+            process: &self.refusing,
+            url: &self.refusing_url,
+            headers: vec![self.bearer.clone()],
         };
         [
             Contender {
@@ -157,12 +170,8 @@ impl Bench {
             },
             tidegate("Tidegate, session", &self.session),
             tidegate(BEARER, &self.bearer),
-            Contender {
-                name: REFUSING,
-                process: &self.refusing,
-                url: &self.refusing_url,
-                headers: vec![self.bearer.clone()],
-            },
+            refusing(REFUSING),
+            refusing(BURST),
         ]
     }
 
@@ -232,7 +241,14 @@ impl Bench {
     fn sample(&self, contender: &Contender<'_>, duration: Duration) -> Sample {
         let before = contender.process.cpu_time();
         let url = contender.url.as_str();
-        let seen = load::run(self.directory.path(), url, &contender.headers, duration);
+        let load = || load::run(self.directory.path(), url, &contender.headers, duration);
+        let seen = if contender.name == BURST {
+            let (seen, refused) = burst::during(self.refusing_admin, load);
+            println!("{refused} more refused a second");
+            seen
+        } else {
+            load()
+        };
         let cpu = contender.process.cpu_time().saturating_sub(before);
         assert_eq!(seen.failed, 0, "{}: {seen:?}", contender.name);
         let enough = seen.requests * nginx::BODY.len() as u64;
@@ -268,7 +284,7 @@ async fn identity_provider(gateway: &Url) -> Idp {
 fn tidegate(
     home: &Path,
     url: &Url,
-    upstream: u16,
+    (upstream, admin): (u16, u16),
     idp: &Idp,
     certificate: &Certificate,
 ) -> Process {
@@ -291,10 +307,14 @@ targets = ["http://127.0.0.1:{upstream}"]
 path = "/{{*rest}}"
 upstream = "app"
 auth = "any"
+[admin]
+address = "127.0.0.1:{admin}"
+token = {{ file = "admin_token" }}
 [telemetry]
 access_log = {{ path = "off" }}
 "#
     );
+    fs::write(home.join("admin_token"), burst::TOKEN).unwrap();
     fs::write(home.join("client_secret"), CLIENT_SECRET).unwrap();
     let config = home.join("gateway.toml");
     fs::write(&config, text).unwrap();
