@@ -5,12 +5,16 @@
 
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
-use http::Method;
+use http::{Method, header};
 
+use crate::support::client::request;
 use crate::support::forgery::parts;
 use crate::support::keycloak::Keycloak;
 use crate::support::tap::Tap;
+use crate::support::wire::Reply;
 use crate::support::{Browser, Page, Scene, Setup};
 
 /// Longer than the access tokens of the client `gateway-brief` live (6 s).
@@ -339,6 +343,81 @@ path = "$DIR/sessions.redb"
 [telemetry]
 access_log = { path = "off" }
 "#;
+
+/// Whose application gets the access token.
+async fn telling_scene(keycloak: &Keycloak, client: &str) -> Scene {
+    let mut scene = Scene::without_gateway(|setup| {
+        keycloak.configure(setup, client);
+        setup.replace(
+            "[upstreams.app]",
+            "[upstreams.app]\nauthorization = \"access_token\"",
+        );
+    })
+    .await;
+    scene.start_gateway();
+    scene
+}
+
+/// Signs someone in, and tells the access token that the application got.
+async fn token_of(scene: &Scene, user: &str) -> String {
+    let browser = scene.browser();
+    assert_eq!(sign_in(&browser, "/", user).await.status, 200);
+    let arrived = scene.upstream.last();
+    let bearer = arrived.header("authorization");
+    bearer.strip_prefix("Bearer ").unwrap().to_owned()
+}
+
+async fn give_back(scene: &Scene, client: &str, secret: &str, token: &str) -> Reply {
+    let pair = STANDARD.encode(format!("{client}:{secret}"));
+    let post = request("POST")
+        .header(header::AUTHORIZATION, format!("Basic {pair}"))
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let body = format!("token={token}&token_type_hint=access_token");
+    scene.client().send_with("/oauth2/revoke", post, body).await
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: run ./test"]
+async fn a_client_gives_its_own_tokens_back_here_and_at_keycloak_and_nobody_elses() {
+    let keycloak = Keycloak::shared().await;
+    let other = telling_scene(&keycloak, "gateway").await;
+    let ours = telling_scene(&keycloak, "gateway-steady").await;
+    let its = token_of(&other, "frank").await;
+    let own = token_of(&ours, "frank").await;
+    let client = ours.client();
+    let status = async |token: &str| client.get_as(token, "/api/x").await.status.as_u16();
+    assert_eq!((status(&its).await, status(&own).await), (200, 200));
+
+    let wrong = give_back(&ours, "gateway", "wrong", &its).await;
+    assert_eq!(wrong.status, 401, "{}", wrong.text());
+    assert_eq!(wrong.json()["error"], "invalid_client");
+    let foreign = give_back(&ours, "gateway", "gateway-secret", &own).await;
+    assert_eq!(foreign.status, 400, "{}", foreign.text());
+    assert_eq!(foreign.json()["error"], "invalid_request");
+    let foreign = give_back(&ours, "gateway-steady", "gateway-secret", &its).await;
+    assert_eq!(foreign.status, 400, "{}", foreign.text());
+    assert_eq!((status(&its).await, status(&own).await), (200, 200));
+    assert!(keycloak.knows(&its).await && keycloak.knows(&own).await);
+
+    let done = give_back(&ours, "gateway", "gateway-secret", &its).await;
+    assert_eq!(
+        (done.status.as_u16(), done.text().as_str()),
+        (200, ""),
+        "by the other"
+    );
+    assert_eq!((status(&its).await, status(&own).await), (401, 200));
+    assert!(!keycloak.knows(&its).await && keycloak.knows(&own).await);
+    let done = give_back(&ours, "gateway-steady", "gateway-secret", &own).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    assert_eq!(status(&own).await, 401);
+    assert!(!keycloak.knows(&own).await);
+
+    let garbage = give_back(&ours, "gateway", "gateway-secret", "garbage").await;
+    assert_eq!(
+        (garbage.status.as_u16(), garbage.text().as_str()),
+        (200, "")
+    );
+}
 
 async fn scene(keycloak: &Keycloak, client: &str) -> Scene {
     let mut scene = Scene::without_gateway(|setup| keycloak.configure(setup, client)).await;

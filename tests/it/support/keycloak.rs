@@ -176,6 +176,13 @@ impl Keycloak {
         answer.expect("Keycloak runs")
     }
 
+    /// Whether an access token still stands at Keycloak, whatever its signature says.
+    pub async fn knows(&self, token: &str) -> bool {
+        let path = format!("/realms/{REALM}/protocol/openid-connect/userinfo");
+        let answer = self.send(Method::GET, &path, Some(token), "").await;
+        answer.expect("Keycloak runs").0 == 200
+    }
+
     /// How many offline sessions a user has for a client.
     pub async fn offline_sessions_of(&self, user: &str, client: &str) -> usize {
         let path = format!("/admin/realms/{REALM}/clients?clientId={client}");
