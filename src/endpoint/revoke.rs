@@ -55,7 +55,8 @@ impl Endpoints {
             let wish = wish(&head.headers, &body, caller)?;
             let idp = self.provider_of(&wish)?;
             // Boxed: it holds what calls to the provider need, and nearly all requests are of another kind.
-            Box::pin(self.fulfil(idp, &wish)).await
+            let done = Box::pin(self.fulfil(idp, &wish)).await;
+            done.inspect_err(|denied| self.note_denied(idp, &wish, *denied))
         };
         match done.await {
             Ok(()) => Response::new(String::new()),
@@ -182,7 +183,8 @@ impl Endpoints {
                 self.refuse(wish, known).await
             }
             Err(error) => {
-                tracing::warn!(idp = %idp.settings().name, client = %wish.client.id,
+                // It is counted. Whoever likes can bring it about while the provider is down: no line at a higher level.
+                tracing::debug!(idp = %idp.settings().name,
                     error = &error as &dyn std::error::Error, "a client's revocation can't be passed on now");
                 if let Some(known) = known.filter(|known| known.names(&wish.client)) {
                     self.refuse(wish, known).await?;
@@ -208,6 +210,24 @@ impl Endpoints {
             client: &wish.client.id,
             kind: target(verified.is_some()),
             user: verified.map(|verified| &*verified.subject),
+            caller: wish.caller,
+        });
+    }
+
+    fn note_denied(&self, idp: &Issuer, wish: &Wish<'_>, denied: Denied) {
+        let why = match denied {
+            Denied::InvalidClient => "invalid_client",
+            Denied::NOT_ITS_OWN => "token_of_another_client",
+            Denied::REFUSED_THERE => "refused_by_provider",
+            Denied::InvalidRequest(_)
+            | Denied::TooLarge
+            | Denied::UnsupportedTokenType
+            | Denied::Unavailable(_) => return,
+        };
+        self.audit.note(&Event::TokenRevocationRefused {
+            idp: &idp.settings().name,
+            client: &wish.client.id,
+            why,
             caller: wish.caller,
         });
     }
@@ -252,9 +272,7 @@ impl Known {
     /// Section 2.1: nobody revokes another's. Answered as Keycloak does.
     fn check_owner(&self, client: &OtherClient) -> Result<(), Denied> {
         if self.issued_to().is_some() && !self.names(client) {
-            return Err(Denied::InvalidRequest(
-                "The token was issued to another client.",
-            ));
+            return Err(Denied::NOT_ITS_OWN);
         }
         Ok(())
     }

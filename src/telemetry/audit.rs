@@ -9,6 +9,7 @@
 //! - [`Event::SignOut`]: a person asked for their session's end, and it has ended (sign-out).
 //! - [`Event::SessionEnded`]: a session ended, for whatever reason; the one line that every end leaves (sessions).
 //! - [`Event::TokenRevoked`]: a client had a token refused here (revocation endpoint).
+//! - [`Event::TokenRevocationRefused`]: a client wanted to, and is not who it says, or the token is not its own (the same).
 //! - [`Event::Revocation`]: what a provider said of what it is owed: the first failure, then the outcome (sessions).
 //! - [`Event::BackchannelLogout`]: a provider's logout token was accepted, and how many sessions ended.
 //! - [`Event::BackchannelLogoutRefused`]: one was not, and why.
@@ -115,6 +116,13 @@ pub enum Event<'a> {
         client: &'a str,
         kind: RevocationTarget,
         user: Option<&'a str>,
+        caller: Caller<'a>,
+    },
+    /// A client wanted to have a token revoked, and may not. `why`: one word of our own.
+    TokenRevocationRefused {
+        idp: &'a str,
+        client: &'a str,
+        why: &'a str,
         caller: Caller<'a>,
     },
     /// What a provider said of a revocation, at the `tries`th try.

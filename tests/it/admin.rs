@@ -7,11 +7,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use tidegate::demo::idp::Client as Registered;
+use url::form_urlencoded;
+
+use crate::support::client::request;
 use crate::support::exposition::Scrape;
 use crate::support::gateway::Gateway;
 use crate::support::redis::RedisServer;
 use crate::support::scene::{CLIENT_SECRET, STANDARD};
-use crate::support::{Clock, Fault, MINUTE, SECOND, Scene, Setup, eventually};
+use crate::support::{Clock, Fault, MINUTE, Person, SECOND, Scene, Setup, eventually};
 
 mod command;
 mod page;
@@ -571,4 +575,39 @@ async fn many_connections_at_once_are_bounded_and_a_slow_one_is_cut() {
     assert_eq!(one_more.read(&mut byte).unwrap(), 0, "closed unheard");
     assert!(closed(&mut idle[0]));
     assert_eq!(ask(admin, "GET /livez", "").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_clients_have_revoked_is_counted_by_what_came_of_it() {
+    let scene = Scene::with(|setup| {
+        on_loopback(setup);
+        setup.idp.clients.push(Registered::new("cli", "hush"));
+    })
+    .await;
+    let revoke = async |client: &str| {
+        let person = Person::named("alice").unwrap();
+        let token = scene.idp.bearer(person, client, &["openid"]).unwrap();
+        let secret = match client {
+            "cli" => "hush".to_owned(),
+            _ => form_urlencoded::byte_serialize(CLIENT_SECRET.as_bytes()).collect(),
+        };
+        let post = request("POST").header("content-type", "application/x-www-form-urlencoded");
+        let form = format!("token={token}&client_id={client}&client_secret={secret}");
+        let reply = scene.client().send_with("/oauth2/revoke", post, form).await;
+        reply.status.as_u16()
+    };
+    let counted = |outcome: &str| {
+        let labels = [
+            ("source", "client"),
+            ("target", "access_token"),
+            ("outcome", outcome),
+        ];
+        scene.scrape().count("tidegate_revocations_total", &labels)
+    };
+    assert_eq!(counted("confirmed"), 0);
+    assert_eq!((revoke("gateway").await, revoke("cli").await), (200, 200));
+    assert_eq!((counted("confirmed"), counted("failed")), (2, 0));
+    scene.idp.faults().set(Fault::RevocationDown);
+    assert_eq!(revoke("cli").await, 503);
+    assert_eq!((counted("confirmed"), counted("failed")), (2, 1));
 }

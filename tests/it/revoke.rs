@@ -497,7 +497,20 @@ async fn what_was_given_back_is_in_the_audit_log_and_no_token_is() {
             &json!("main")
         )
     );
+    let wrong = basic(CLI, "wrong");
+    let ours = scene.bearer("bob");
+    for (by, token, error) in [(&wrong, &token, 401), (&cli, &ours, 400)] {
+        let reply = ask(&scene.client(), Some(by), &[("token", token)]).await;
+        assert_eq!(reply.status, error);
+    }
+    eventually("two lines", || {
+        text().matches("token_revocation_refused").count() == 2
+    })
+    .await;
+    assert!(text().contains("\"reason\":\"invalid_client\""));
+    assert!(text().contains("\"reason\":\"refused_by_provider\""));
     let text = text();
+    assert!(!text.contains(&ours));
     assert!(
         !text.contains(&token)
             && !text.contains(CLI_SECRET)

@@ -36,6 +36,10 @@ impl Denied {
     pub(super) const REFUSED_THERE: Self =
         Self::InvalidRequest("The identity provider refused the request.");
 
+    /// Section 2.1 of RFC 7009.
+    pub(super) const NOT_ITS_OWN: Self =
+        Self::InvalidRequest("The token was issued to another client.");
+
     /// The provider can't be asked now.
     pub(super) fn later(error: &issuer::Error) -> Self {
         match error {

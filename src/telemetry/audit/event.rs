@@ -23,6 +23,7 @@ impl Event<'_> {
             Self::SignOut { .. } => "sign_out",
             Self::SessionEnded { .. } => "session_ended",
             Self::TokenRevoked { .. } => "token_revoked",
+            Self::TokenRevocationRefused { .. } => "token_revocation_refused",
             Self::Revocation { outcome, .. } => match outcome {
                 RevocationOutcome::Confirmed => "revocation_confirmed",
                 RevocationOutcome::Failed => "revocation_owed",
@@ -84,6 +85,17 @@ impl Event<'_> {
                 whose(line, idp, user, None);
                 chosen(line, "client_id", client);
                 text(line, "target", kind.word());
+                caller.write(line);
+            }
+            Self::TokenRevocationRefused {
+                idp,
+                client,
+                why,
+                caller,
+            } => {
+                whose(line, idp, None, None);
+                chosen(line, "client_id", client);
+                text(line, "reason", why);
                 caller.write(line);
             }
             Self::Revocation {

@@ -83,6 +83,15 @@ fn every_event_is_one_object_with_its_name() {
             "token_revoked",
         ),
         (
+            Event::TokenRevocationRefused {
+                idp: "main",
+                client: "app",
+                why: "invalid_client",
+                caller: caller(),
+            },
+            "token_revocation_refused",
+        ),
+        (
             Event::Revocation {
                 idp: "main",
                 target: RevocationTarget::RefreshToken,
