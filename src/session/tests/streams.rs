@@ -36,18 +36,21 @@ fn goes_on(live: &Ending) -> bool {
     !live.has_come()
 }
 
-fn ended(reason: EndReason) -> Option<Cause> {
-    Some(Cause::Session(reason))
+fn ended(reason: EndReason) -> Cause {
+    Cause::Session(reason)
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_end_on_one_node_is_noticed_on_the_other_without_a_request() {
     let world = World::new();
     let (id, [a, b]) = at_work(&world).await;
-    let mut open = opened(&*b.open(&id).await.unwrap());
+    let mut open = opened(&b.open(&id).await.unwrap());
     a.end(&id).await.unwrap();
     settle().await;
-    assert_eq!((&mut open).now_or_never(), ended(EndReason::SignedOut));
+    assert_eq!(
+        (&mut open).now_or_never(),
+        Some(ended(EndReason::SignedOut))
+    );
 }
 
 /// A request whose answer has not begun has nothing that is waited for; it asks when that comes.
@@ -60,7 +63,7 @@ async fn what_is_merely_under_way_is_told_too() {
     settle().await;
     assert_eq!(
         live.ending.came(Duration::ZERO),
-        ended(EndReason::SignedOut)
+        Some(ended(EndReason::SignedOut))
     );
 }
 
@@ -68,7 +71,7 @@ async fn what_is_merely_under_way_is_told_too() {
 async fn what_happened_while_nothing_was_heard_is_found_out_afterwards() {
     let world = World::new();
     let (id, [a, b]) = at_work(&world).await;
-    let mut open = opened(&*b.open(&id).await.unwrap());
+    let mut open = opened(&b.open(&id).await.unwrap());
     world.link(&b, Link::Down);
     a.end(&id).await.unwrap();
     sleep(10 * SECOND).await;
@@ -78,7 +81,10 @@ async fn what_happened_while_nothing_was_heard_is_found_out_afterwards() {
     );
     world.link(&b, Link::Up);
     settle().await;
-    assert_eq!((&mut open).now_or_never(), ended(EndReason::SignedOut));
+    assert_eq!(
+        (&mut open).now_or_never(),
+        Some(ended(EndReason::SignedOut))
+    );
 }
 
 /// News that came between a request and the first wait for its answer may be of a session that nothing was known to be open
@@ -96,7 +102,10 @@ async fn news_that_nobody_read_are_read_within_a_second() {
     assert!(goes_on(&live.ending));
     a.end(&id).await.unwrap();
     sleep(SECOND * 3 / 2).await;
-    assert_eq!((&mut open).now_or_never(), ended(EndReason::SignedOut));
+    assert_eq!(
+        (&mut open).now_or_never(),
+        Some(ended(EndReason::SignedOut))
+    );
     drop(b);
 }
 
@@ -115,7 +124,10 @@ async fn a_swap_anywhere_ends_nothing() {
     assert!((&mut open).now_or_never().is_none() && goes_on(&live.ending));
     a.end(&id).await.unwrap();
     settle().await;
-    assert_eq!((&mut open).now_or_never(), ended(EndReason::SignedOut));
+    assert_eq!(
+        (&mut open).now_or_never(),
+        Some(ended(EndReason::SignedOut))
+    );
     assert!(!goes_on(&live.ending), "that of a generation long past too");
 }
 
@@ -123,7 +135,7 @@ async fn a_swap_anywhere_ends_nothing() {
 async fn activity_on_another_node_keeps_open_what_would_be_idle_here() {
     let world = World::new();
     let (id, [a, b]) = at_work(&world).await;
-    let mut open = opened(&*b.open(&id).await.unwrap());
+    let mut open = opened(&b.open(&id).await.unwrap());
     for _ in 0..8 {
         sleep(5 * MINUTE).await;
         a.open(&id).await.unwrap();
@@ -132,7 +144,7 @@ async fn activity_on_another_node_keeps_open_what_would_be_idle_here() {
     sleep(28 * MINUTE).await;
     assert!((&mut open).now_or_never().is_none());
     sleep(3 * MINUTE).await;
-    assert_eq!((&mut open).now_or_never(), ended(EndReason::Idle));
+    assert_eq!((&mut open).now_or_never(), Some(ended(EndReason::Idle)));
     for node in [&a, &b] {
         assert!(node.sessions.streaming.is_empty());
     }
