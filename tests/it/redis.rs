@@ -348,7 +348,8 @@ async fn without_redis_bearers_wait_or_go_on() {
         let change = over(&redis);
         let scene = Scene::with(|setup| {
             change(setup);
-            setup.toml += &format!("on_error = \"{policy}\"\n");
+            let line = format!("on_error = \"{policy}\"\n");
+            setup.toml.push_str(&line);
         })
         .await;
         let client = scene.client();
