@@ -119,6 +119,12 @@ impl Issuer {
     }
 }
 
+/// How much of a list was read.
+enum Extent {
+    Whole,
+    More,
+}
+
 /// The API as one call sees it.
 struct Desk<'a> {
     issuer: &'a Issuer,
@@ -128,31 +134,33 @@ struct Desk<'a> {
 impl Desk<'_> {
     /// Deletes all that a list has of a user.
     async fn empty(&self, list: &List, subject: &str) -> Result<(), Error> {
-        let mut found = Vec::new();
-        let mut pages = 0..MOST_PAGES;
-        let more = loop {
-            let Some(page) = pages.next() else {
-                break true;
-            };
-            let entries = self.page(list, subject, page).await?;
-            let full = entries.len() >= PER_PAGE;
-            let ours = entries
-                .iter()
-                .filter(|entry| self.is_ours(list, entry, subject));
-            found.extend(ours.filter_map(id).map(str::to_owned));
-            if !full {
-                break false;
-            }
-        };
-        for id in found {
+        let (ids, extent) = self.listed(list, subject).await?;
+        for id in ids {
             self.delete(list, &id).await?;
         }
-        if more {
-            return Err(answer::not_now(
-                "there is more than one list can hold".to_owned(),
-            ));
+        match extent {
+            Extent::Whole => Ok(()),
+            Extent::More => {
+                let reason = "there is more than is listed at a time".to_owned();
+                Err(answer::not_now(reason))
+            }
         }
-        Ok(())
+    }
+
+    async fn listed(&self, list: &List, subject: &str) -> Result<(Vec<String>, Extent), Error> {
+        let mut ids = Vec::new();
+        for page in 0..MOST_PAGES {
+            let entries = self.page(list, subject, page).await?;
+            for entry in &entries {
+                if self.is_ours(list, entry, subject) {
+                    ids.push(id(entry).ok_or_else(not_a_list)?.to_owned());
+                }
+            }
+            if entries.len() < PER_PAGE {
+                return Ok((ids, Extent::Whole));
+            }
+        }
+        Ok((ids, Extent::More))
     }
 
     async fn page(&self, list: &List, subject: &str, page: usize) -> Result<Vec<Value>, Error> {
@@ -279,14 +287,17 @@ fn id(entry: &Value) -> Option<&str> {
     (!dots).then_some(id)
 }
 
+fn not_a_list() -> Error {
+    Error::unusable("the management API's answer is not a list")
+}
+
 /// A list, or an object with it in.
 fn entries(answer: &Answer, member: &str) -> Result<Vec<Value>, Error> {
     let body = match &answer.body {
         Ok(body) => body,
         Err(error) => return Err(answer::not_now(error.to_string())),
     };
-    let unusable = || Error::unusable("the management API's answer is not a list");
-    let mut whole: Value = serde_json::from_slice(body).map_err(|_| unusable())?;
+    let mut whole: Value = serde_json::from_slice(body).map_err(|_| not_a_list())?;
     let list = match whole.get_mut(member) {
         Some(list) => list.take(),
         None => whole,
@@ -294,7 +305,7 @@ fn entries(answer: &Answer, member: &str) -> Result<Vec<Value>, Error> {
     match list {
         Value::Array(entries) => Ok(entries),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-            Err(unusable())
+            Err(not_a_list())
         }
     }
 }

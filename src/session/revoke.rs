@@ -5,238 +5,24 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
-use zeroize::Zeroizing;
 
-use super::provider::Endpoint;
 use super::store::{Change, Debt, DebtId};
-use super::{Revocation, Sessions, Settings, StoreError, pace};
+use super::{Revocation, Sessions, StoreError, pace};
 use crate::clock::Timestamp;
-use crate::issuer::{self, Revocable, Salvage};
-use crate::seal::{Keyring, Purpose};
+use crate::issuer::{self, Salvage};
 use crate::telemetry::audit::Event;
-use crate::telemetry::metrics::{RevocationOutcome, RevocationSource, RevocationTarget};
-use crate::token::{AccessToken, Grant, RefreshToken};
+use crate::telemetry::metrics::{RevocationOutcome, RevocationSource};
 
+mod owed;
 pub(super) mod queue;
+
+pub(super) use owed::{Owed, Term};
 
 /// A process that has not touched what it owes for so long after the next try was due is gone: another takes it up.
 const HOLD: Duration = Duration::from_secs(12);
 /// How many revocations of other processes are taken up at a time.
 const CLAIMS: usize = 256;
-
-/// Something that a provider must be told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Owed {
-    #[serde(skip, default = "random_id")]
-    pub(super) id: DebtId,
-    idp: Arc<str>,
-    #[serde(rename = "token")]
-    what: What,
-    since: Timestamp,
-    /// After this it is dropped: it has expired by itself, or was retried for long enough.
-    until: Timestamp,
-    #[serde(default)]
-    source: RevocationSource,
-    #[serde(skip)]
-    tries: u32,
-    #[serde(skip)]
-    next: Timestamp,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-enum What {
-    /// A token is to be revoked (RFC 7009).
-    Refresh(RefreshToken),
-    /// See [`What::Refresh`].
-    Access(AccessToken),
-    /// All that a user has there through this gateway's client is to be ended.
-    User(Arc<str>),
-}
-
-impl Owed {
-    /// A refresh token, until it expires where that is known.
-    pub(super) fn refresh(
-        idp: &Arc<str>,
-        token: RefreshToken,
-        expires: Option<Timestamp>,
-        term: &Term,
-    ) -> Self {
-        let expires = expires.unwrap_or(Timestamp::MAX);
-        Self::new(idp, What::Refresh(token), expires, term)
-    }
-
-    /// An access token, until it expires where that is known.
-    pub(super) fn access(
-        idp: &Arc<str>,
-        token: AccessToken,
-        expires: Option<Timestamp>,
-        term: &Term,
-    ) -> Self {
-        let expires = expires.unwrap_or(Timestamp::MAX);
-        Self::new(idp, What::Access(token), expires, term)
-    }
-
-    /// A token that a client brought: owed once, however often it does.
-    pub(super) fn once(
-        idp: &Arc<str>,
-        token: Revocable,
-        expires: Option<Timestamp>,
-        term: &Term,
-    ) -> Self {
-        let owed = match token {
-            Revocable::Refresh(token) => Self::refresh(idp, token, expires, term),
-            Revocable::Access(token) => Self::access(idp, token, expires, term),
-        };
-        Self {
-            id: owed.lasting_id(),
-            ..owed
-        }
-    }
-
-    /// Of a token: the same whenever it is owed.
-    fn lasting_id(&self) -> DebtId {
-        let text = match &self.what {
-            What::Refresh(token) => token.expose(),
-            What::Access(token) => token.expose(),
-            What::User(subject) => subject,
-        };
-        let digest = digest(&SHA256, format!("owed {}\0{text}", self.idp).as_bytes());
-        digest
-            .as_ref()
-            .first_chunk()
-            .copied()
-            .map_or_else(random_id, DebtId)
-    }
-
-    /// All that a user has at a provider.
-    fn user(idp: &Arc<str>, subject: Arc<str>, term: &Term) -> Self {
-        Self::new(idp, What::User(subject), Timestamp::MAX, term)
-    }
-
-    /// Both tokens of an answer that nobody may use.
-    pub(super) fn all_of(idp: &Arc<str>, grant: Grant, term: &Term) -> Vec<Self> {
-        let refresh = grant
-            .refresh_token
-            .map(|token| Self::refresh(idp, token, grant.refresh_expires, term));
-        let access = Self::access(idp, grant.access_token, grant.access_expires, term);
-        refresh.into_iter().chain([access]).collect()
-    }
-
-    /// What could be read of an answer that can't be used.
-    fn salvaged(idp: &Arc<str>, salvage: &Salvage, term: &Term) -> Vec<Self> {
-        let refresh = salvage.refresh_token.clone();
-        let access = salvage.access_token.clone();
-        let refresh = refresh.map(|token| Self::refresh(idp, token, None, term));
-        let access = access.map(|token| Self::access(idp, token, None, term));
-        refresh.into_iter().chain(access).collect()
-    }
-
-    fn new(idp: &Arc<str>, what: What, expires: Timestamp, term: &Term) -> Self {
-        Self {
-            id: random_id(),
-            idp: Arc::clone(idp),
-            what,
-            since: term.from,
-            until: expires.min(term.from + term.retry_for),
-            source: term.source,
-            tries: 0,
-            next: term.from,
-        }
-    }
-
-    /// Whether the configuration asks for it: `[logout] revoke` for tokens, a provider's `management` for users.
-    pub(super) fn is_asked_for(&self, settings: &Settings) -> bool {
-        match self.what {
-            What::Refresh(_) => settings.revoke_refresh_token,
-            What::Access(_) => settings.revoke_access_token,
-            What::User(_) => true,
-        }
-    }
-
-    /// Whether it is a refresh token.
-    pub(super) fn is_refresh(&self) -> bool {
-        matches!(self.what, What::Refresh(_))
-    }
-
-    /// What one try at it is counted as.
-    fn counted(
-        &self,
-        outcome: RevocationOutcome,
-    ) -> (RevocationSource, RevocationTarget, RevocationOutcome) {
-        (self.source, self.target(), outcome)
-    }
-
-    fn target(&self) -> RevocationTarget {
-        match self.what {
-            What::Refresh(_) => RevocationTarget::RefreshToken,
-            What::Access(_) => RevocationTarget::AccessToken,
-            What::User(_) => RevocationTarget::User,
-        }
-    }
-
-    /// Tells the provider.
-    async fn pay_to(&self, provider: &dyn Endpoint) -> Result<(), issuer::Error> {
-        match &self.what {
-            What::Refresh(token) => provider.revoke(&Revocable::Refresh(token.clone())).await,
-            What::Access(token) => provider.revoke(&Revocable::Access(token.clone())).await,
-            What::User(subject) => provider.end_user(subject).await,
-        }
-    }
-
-    /// It was tried in vain. That the provider refuses the gateway itself does not mend by waiting.
-    fn complain(&self, error: &issuer::Error) {
-        let (idp, kind, tries) = (&self.idp, self.target(), self.tries + 1);
-        let error_chain = error as &dyn std::error::Error;
-        if matches!(error, issuer::Error::Client { .. }) {
-            tracing::error!(%idp, ?kind, tries, error = error_chain,
-                "a revocation stays owed: the identity provider refuses this gateway's client, so check its configuration");
-        } else {
-            tracing::warn!(%idp, ?kind, tries, error = error_chain, "a revocation stays owed");
-        }
-    }
-
-    /// As the store keeps it, held by this process.
-    pub(super) fn debt(&self, keys: &Keyring) -> Debt {
-        let mut plain = Zeroizing::new(Vec::new());
-        let written = serde_json::to_writer(&mut *plain, self);
-        debug_assert!(written.is_ok(), "what is owed is always JSON");
-        Debt {
-            id: self.id,
-            held_until: self.next + HOLD,
-            expires: self.until,
-            sealed: keys.seal(Purpose::Owed, &self.id.0, &plain),
-        }
-    }
-
-    fn open(debt: &Debt, keys: &Keyring) -> Option<Self> {
-        let plain = keys.open(Purpose::Owed, &debt.id.0, &debt.sealed);
-        let plain = Zeroizing::new(plain.ok()?);
-        let owed: Self = serde_json::from_slice(&plain).ok()?;
-        Some(Self {
-            id: debt.id,
-            ..owed
-        })
-    }
-}
-
-/// From when on, for how long, and why a revocation is tried.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Term {
-    pub(super) from: Timestamp,
-    pub(super) retry_for: Duration,
-    pub(super) source: RevocationSource,
-}
-
-fn random_id() -> DebtId {
-    let mut bytes = [0; 16];
-    // aws-lc ends the process rather than fail; were it ever to, a debt would at worst take another's place.
-    let filled = aws_lc_rs::rand::fill(&mut bytes);
-    debug_assert!(filled.is_ok(), "there are random bytes");
-    DebtId(bytes)
-}
 
 /// All that is owed, in memory; the store has the same.
 #[derive(Debug, Default)]

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{Debts, Owed, Slot, What};
+use super::owed::What;
+use super::{Debts, Owed, Slot};
 use crate::clock::Timestamp;
 use crate::issuer;
 use crate::session::store::{Debt, DebtId};
