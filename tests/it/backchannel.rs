@@ -77,9 +77,13 @@ fn newest_sid(idp: &Idp) -> String {
 /// A browser's session at the provider, of someone who has signed in there before.
 fn there(idp: &Idp, person: &str) -> Cookie {
     let presence = idp.sign_in_unseen(Person::named(person).unwrap()).unwrap();
+    cookie_of(presence.cookie)
+}
+
+fn cookie_of(presence: String) -> Cookie {
     Cookie {
         name: "idp_session".to_owned(),
-        value: presence.cookie,
+        value: presence,
         host: "localhost".to_owned(),
         path: "/".to_owned(),
         secure: false,
@@ -663,6 +667,61 @@ async fn it_holds_over_a_restart() {
     assert_eq!((status(&gone).await, status(&stays).await), (401, 200));
     assert_eq!(scene.client().get_as(&held, "/api/x").await.status, 401);
     assert_refused(&send(&scene, &token).await, "again, after a restart");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_that_is_under_way_brings_nothing_back() {
+    let scene = Scene::start().await;
+    let browser = scene.browser();
+    let sid = sign_in(&scene, &browser, "alice").await;
+    scene.clock.advance(6 * MINUTE);
+    scene.idp.faults().once(Fault::SlowAnswer(SECOND));
+    let asking = browser.clone();
+    let asking = tokio::spawn(async move { status(&asking).await });
+    eventually("the provider has the refresh token", || {
+        scene.idp.journal().refreshes == 1
+    })
+    .await;
+    let token = signed(&scene.idp, &claims_of(&scene, "alice", &sid));
+    let client = scene.client_h1();
+    let reply = post(&client, format!("logout_token={token}")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(asking.await.unwrap(), 401);
+    let late = scene.idp.journal().newest(Kind::Access).unwrap().to_owned();
+    assert_eq!(client.get_as(&late, "/api/x").await.status, 401);
+    let refresh = scene
+        .idp
+        .journal()
+        .newest(Kind::Refresh)
+        .unwrap()
+        .to_owned();
+    eventually("what came late is given back", || {
+        !scene.idp.replay("gateway", &refresh)
+    })
+    .await;
+    assert_eq!(status(&browser).await, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_is_under_way_does_not_outlive_its_session_there() {
+    let scene = Scene::start().await;
+    let browser = scene.browser();
+    let presence = scene.idp.sign_in_unseen(&PEOPLE[0]).unwrap();
+    browser.put_cookie(cookie_of(presence.cookie));
+    scene.idp.faults().once(Fault::SlowAnswer(SECOND));
+    let signing_in = browser.clone();
+    let signing_in =
+        tokio::spawn(async move { signing_in.get("/oauth2/start?rd=/public/").await.status });
+    eventually("the provider has the code", || {
+        scene.idp.journal().exchanges == 1
+    })
+    .await;
+    let token = signed(&scene.idp, &claims_of(&scene, "alice", &presence.sid));
+    assert_eq!(send(&scene, &token).await.status, 200);
+    assert_eq!(signing_in.await.unwrap(), 502, "to be tried again");
+    assert!(browser.session_cookie().is_none());
+    let held = scene.idp.journal().newest(Kind::Access).unwrap().to_owned();
+    assert_eq!(scene.client().get_as(&held, "/api/x").await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]
