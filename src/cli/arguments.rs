@@ -16,7 +16,7 @@ use crate::telemetry::Color;
     about,
     arg_required_else_help = true,
     after_help = "Exit codes: 0 success, 1 failure at run time, 2 wrong command line, 3 unclean shutdown, \
-                  69 the gateway, or what it depends on, can't be reached, 77 no permission to bind or read, 78 invalid configuration."
+                  69 a dependency is unreachable, 77 no permission to bind or read, 78 invalid configuration."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]

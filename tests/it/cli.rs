@@ -90,7 +90,7 @@ fn help_is_an_answer_and_a_wrong_command_line_is_not() {
         "session",
         "version",
         "TIDEGATE_CONFIG",
-        "can't be reached",
+        "dependency is unreachable",
         "78 invalid configuration",
     ] {
         assert!(help.out.contains(word), "{word}: {}", help.out);
