@@ -43,6 +43,7 @@ fn a_line_has_the_standard_names_and_the_sessions_short_one() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn every_event_is_one_object_with_its_name() {
     let session = SessionHash::from_bytes([1; 32]);
     let events = [
