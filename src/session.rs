@@ -231,6 +231,8 @@ pub struct Login {
     pub user_agent: String,
     /// The client's address.
     pub address: IpAddr,
+    /// When its tokens were asked for: what is revoked from then on, and before they came, is revoked with them.
+    pub requested: Timestamp,
     /// The session that the browser held before: it ends, so that nobody who planted or knows its cookie gains by the
     /// login.
     pub replaces: Option<SessionCookie>,

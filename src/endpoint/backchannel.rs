@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -14,7 +15,7 @@ use super::answer::json;
 use super::ask::Ask;
 use crate::clock::Timestamp;
 use crate::refusal::Refusal;
-use crate::session::{self, EndReason, StoreError, Whose};
+use crate::session::{EndReason, StoreError, Whose};
 use crate::telemetry::audit::Event;
 use crate::verify::{self, Criterion, LoggedOut, LogoutToken};
 
@@ -67,8 +68,10 @@ impl Endpoints {
         if turn.is_none() || self.has_come_before(&token) {
             return Ok(self.refused("the logout token was used before", ask));
         }
-        self.log_out(&token).await.map_err(session::Error::Store)?;
-        Ok(Response::new(String::new()))
+        match self.log_out(&token).await {
+            Ok(()) => Ok(Response::new(String::new())),
+            Err(error) => Ok(unsaved(&error)),
+        }
     }
 
     fn has_come_before(&self, token: &LogoutToken) -> bool {
@@ -83,9 +86,10 @@ impl Endpoints {
         let idp = token.idp.clone();
         let now = self.clock.now();
         let (whose, issued_by) = match &token.of {
-            LoggedOut::Session(sid) => {
-                let sid = sid.clone();
-                (Whose::ProviderSession { idp, sid }, now + STILL_ISSUES)
+            LoggedOut::Session { sid, subject } => {
+                let (sid, subject) = (sid.clone(), subject.clone());
+                let whose = Whose::ProviderSession { idp, sid, subject };
+                (whose, now + STILL_ISSUES)
             }
             LoggedOut::User(subject) => {
                 let subject = subject.clone();
@@ -104,7 +108,7 @@ impl Endpoints {
         self.sessions.refuse(vec![spent]).await?;
         tracing::info!(idp = %token.idp, sessions = ended, "the identity provider has signed somebody out");
         let (user, session_there) = match &token.of {
-            LoggedOut::Session(sid) => (None, Some(&**sid)),
+            LoggedOut::Session { sid, .. } => (None, Some(&**sid)),
             LoggedOut::User(subject) => (Some(&**subject), None),
         };
         self.audit.note(&Event::BackchannelLogout {
@@ -140,6 +144,22 @@ fn invalid(why: &'static str) -> Response<String> {
     tracing::debug!(why, "a logout token is refused");
     let mut response = json(&json!({ "error": "invalid_request", "error_description": why }));
     *response.status_mut() = StatusCode::BAD_REQUEST;
+    response
+}
+
+/// What is in this process' memory has ended, and the rest is tried again whether or not the provider is.
+fn unsaved(error: &StoreError) -> Response<String> {
+    tracing::error!(
+        error = error as &dyn std::error::Error,
+        "a logout at the identity provider can't be saved: it is tried again"
+    );
+    let mut response = json(&json!({
+        "error": "temporarily_unavailable",
+        "error_description": "the logout could not be saved yet",
+    }));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    let soon = HeaderValue::from_static("2");
+    response.headers_mut().insert(RETRY_AFTER, soon);
     response
 }
 

@@ -12,6 +12,7 @@ use super::ask::Ask;
 use super::login_state::{Flow, FlowId, State, is_fresh};
 use super::return_to::ReturnTo;
 use super::start::Plan;
+use crate::clock::Timestamp;
 use crate::credential::cookie;
 use crate::issuer::{self, Issuer, Salvage};
 use crate::refusal::Refusal;
@@ -39,6 +40,8 @@ enum Failure {
     Identity,
     /// The access token would be refused on every request.
     AccessToken,
+    /// All of the person's sessions ended while this one was about to begin.
+    Ended,
     /// The session does not fit into its cookie.
     TooLong,
 }
@@ -168,11 +171,12 @@ impl Endpoints {
                 },
             )));
         }
+        let requested = self.clock.now();
         let grant = idp
             .exchange(code, &flow.verifier, &self.redirect_uri(&ask.here))
             .await;
         match grant {
-            Ok(grant) => self.admit(ask, idp, flow, rd, grant).await,
+            Ok(grant) => self.admit(ask, idp, flow, rd, (grant, requested)).await,
             Err(error) => self.no_grant(ask, idp, id, rd, error),
         }
     }
@@ -259,23 +263,23 @@ impl Endpoints {
         }
     }
 
-    /// Verifies all that came; then, and only then, a session begins.
+    /// Verifies all that came since it was requested; then, and only then, a session begins.
     async fn admit(
         &self,
         ask: &Ask,
         idp: &Arc<Issuer>,
         flow: &Flow,
         rd: &ReturnTo,
-        grant: Grant,
+        (grant, requested): (Grant, Timestamp),
     ) -> Result<Response<String>, Refusal> {
         let name = &idp.settings().name;
         let claims = match self.identity(flow, &grant).await {
             Ok(claims) => claims,
             Err(error) => return self.not_admitted(ask, idp, rd, &grant, error),
         };
-        // It came just now: what was revoked before is not meant.
+        // What was revoked before it was asked for is not meant.
         let fresh = Held {
-            obtained: Some(self.clock.now()),
+            obtained: Some(requested),
             grace: None,
         };
         let token = &grant.access_token;
@@ -300,6 +304,7 @@ impl Endpoints {
             id_claims: claims,
             user_agent: ask.user_agent(),
             address: ask.address,
+            requested,
             replaces: held,
         };
         let subject = Arc::clone(&login.id_claims.subject);
@@ -365,7 +370,7 @@ impl Endpoints {
             }
             Unfit::Access(verify::Error::Revoked) => {
                 tracing::warn!(%idp, "a sign-in was refused: what it brought has been revoked meanwhile");
-                Ok(self.failed(ask, Failure::AccessToken, rd))
+                Ok(self.failed(ask, Failure::Ended, rd))
             }
             Unfit::Identity(error) | Unfit::Access(error) => Err(Refusal::SessionToken(error)),
         }
@@ -454,13 +459,14 @@ impl Failure {
             Self::Code => LoginOutcome::CodeRefused,
             Self::Identity => LoginOutcome::BadIdToken,
             Self::AccessToken => LoginOutcome::BadAccessToken,
+            Self::Ended => LoginOutcome::Ended,
             Self::TooLong => LoginOutcome::StoreFailed,
         }
     }
 
     fn status(self) -> StatusCode {
         match self {
-            Self::Declined => StatusCode::FORBIDDEN,
+            Self::Declined | Self::Ended => StatusCode::FORBIDDEN,
             Self::Answer | Self::Code => StatusCode::BAD_REQUEST,
             Self::Provider | Self::Identity | Self::AccessToken | Self::TooLong => {
                 StatusCode::BAD_GATEWAY
@@ -475,6 +481,7 @@ impl Failure {
             Self::Answer => {
                 "This sign-in was not begun in this browser, or its answer can't be understood."
             }
+            Self::Ended => "You were signed out everywhere while you signed in here.",
             Self::Code => "The sign-in took too long, or was used already.",
             Self::Identity => "What the sign-in service said about you could not be verified.",
             Self::TooLong => {

@@ -29,6 +29,7 @@ impl Endpoints {
         let whose = Whose::ProviderSession {
             idp: Arc::clone(&idp.settings().name),
             sid: sid.into(),
+            subject: None,
         };
         let ended = self.sessions.end_unproven(whose).await;
         let ended = ended.map_err(session::Error::Store)?;

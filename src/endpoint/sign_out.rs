@@ -1,9 +1,12 @@
 //! GET `/sign_out` asks, POST does: the session ends here first and durably, its tokens are revoked, and then the session
 //! at the provider is ended from server to server, so that no token passes through the browser.
 
+use std::time::Duration;
+
 use http::header::{HeaderName, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::Endpoints;
 use super::answer::{json, see_other, with_cookies};
@@ -19,6 +22,8 @@ use crate::session::{self, EndReason, Ended};
 use crate::telemetry::audit::Event;
 use crate::token::SessionCookie;
 
+/// How long the person waits for the provider to end its own session.
+const PATIENCE: Duration = Duration::from_secs(3);
 const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// What is left to do at the provider.
@@ -139,7 +144,13 @@ impl Endpoints {
         let Some(hint) = &ended.id_token else {
             return asking.await;
         };
-        match idp.end_session(hint, &back_to, state).await {
+        let ending = timeout(PATIENCE, idp.end_session(hint, &back_to, state));
+        let late = |_| {
+            Err(issuer::Error::Unknown {
+                reason: "no answer in time".to_owned(),
+            })
+        };
+        match ending.await.unwrap_or_else(late) {
             Ok(EndSession::Ended) => Next::Nothing(AtProvider::Ended),
             Ok(EndSession::AskPerson) => asking.await,
             Err(issuer::Error::NotOffered(_)) => Next::Nothing(AtProvider::Untouched),

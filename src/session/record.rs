@@ -139,7 +139,10 @@ impl Record {
         let mut record = Self {
             idp: login.idp,
             subject: id_claims.subject,
-            sid: id_claims.sid,
+            // Some providers name their session in the access token only.
+            sid: id_claims
+                .sid
+                .or_else(|| Peek::at(&grant.access_token).sid.map(Arc::from)),
             claims: Arc::new(id_claims.claims),
             access_token: grant.access_token.clone(),
             access_expires: now,
@@ -149,7 +152,7 @@ impl Record {
             refresh_expires: None,
             id_token: grant.id_token.clone(),
             unchecked: None,
-            created: now,
+            created: login.requested,
             authenticated: id_claims.auth_time,
             absolute_deadline: now + absolute,
             user_agent: login.user_agent,

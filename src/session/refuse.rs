@@ -41,14 +41,21 @@ pub enum Whose {
         idp: Arc<str>,
         /// `sid`.
         sid: Arc<str>,
+        /// The user whose sessions may be of that one too where the provider never said of which they are.
+        subject: Option<Arc<str>>,
     },
 }
 
 impl Whose {
-    fn index(&self) -> Index {
+    /// Under what they are found, and under what more.
+    fn indices(&self) -> (Index, Option<Index>) {
         match self {
-            Self::User { idp, subject } => Index::subject(idp, subject),
-            Self::ProviderSession { idp, sid } => Index::sid(idp, sid),
+            Self::User { idp, subject } => (Index::subject(idp, subject), None),
+            Self::ProviderSession { idp, sid, subject } => {
+                let user = subject.as_deref();
+                let user = user.map(|subject| Index::subject(idp, subject));
+                (Index::sid(idp, sid), user)
+            }
         }
     }
 
@@ -56,15 +63,19 @@ impl Whose {
     fn criterion(&self) -> Criterion {
         match self {
             Self::User { idp, subject } => Criterion::subject(idp, subject),
-            Self::ProviderSession { idp, sid } => Criterion::sid(idp, sid),
+            Self::ProviderSession { idp, sid, .. } => Criterion::sid(idp, sid),
         }
     }
 
     fn includes(&self, record: &Record) -> bool {
         match self {
             Self::User { idp, subject } => record.idp == *idp && record.subject == *subject,
-            Self::ProviderSession { idp, sid } => {
-                record.idp == *idp && record.sid.as_ref() == Some(sid)
+            Self::ProviderSession { idp, sid, subject } => {
+                let is = match &record.sid {
+                    Some(known) => known == sid,
+                    None => subject.as_ref() == Some(&record.subject),
+                };
+                is && record.idp == *idp
             }
         }
     }
@@ -257,10 +268,15 @@ impl Sessions {
         reason: EndReason,
         begun_by: Timestamp,
     ) -> Result<usize, StoreError> {
-        let found = self.store.find(whose.index()).await?;
+        let (index, more) = whose.indices();
+        let mut found = self.store.find(index).await?;
+        if let Some(more) = more {
+            found.extend(self.store.find(more).await?);
+        }
+        let meant = |record: &Record| whose.includes(record) && record.created <= begun_by;
         let ending = found
             .into_iter()
-            .map(|id| self.end_if_found(id, reason, begun_by));
+            .map(|id| self.end_if_found(id, reason, meant));
         let mut ending = stream::iter(ending).buffer_unordered(TOGETHER);
         let (mut count, mut failed) = (0, None);
         while let Some(ended) = ending.next().await {
@@ -276,7 +292,7 @@ impl Sessions {
         self: &Arc<Self>,
         id: SessionHash,
         reason: EndReason,
-        begun_by: Timestamp,
+        meant: impl Fn(&Record) -> bool,
     ) -> Result<bool, StoreError> {
         let entry = match self.find(id).await {
             Ok(entry) => entry,
@@ -291,8 +307,7 @@ impl Sessions {
                 | Error::InDoubt { .. },
             ) => return Ok(false),
         };
-        let created = entry.state().record().map(|record| record.created);
-        if created.is_some_and(|created| created > begun_by) {
+        if entry.state().record().is_some_and(|record| !meant(record)) {
             return Ok(false);
         }
         self.end_durably(&entry, reason).await
@@ -369,7 +384,11 @@ impl Sessions {
         let state = entry.state();
         let record = state.record()?;
         let subject = Criterion::subject(&record.idp, &record.subject);
-        if refused.refuses(&subject, record.created, now) {
+        let by_administrator = [Criterion::all_sessions(), subject];
+        if by_administrator
+            .iter()
+            .any(|criterion| refused.refuses(criterion, record.created, now))
+        {
             return Some(EndReason::Administrator);
         }
         let sid = Criterion::sid(&record.idp, record.sid.as_deref()?);

@@ -276,7 +276,9 @@ impl Sessions {
             return Revocation::Owed;
         };
         let provider = self.idps.get(&owed.idp);
-        let (Some(provider), true) = (provider, self.clock.now() < owed.until) else {
+        // Once, however short the time for it.
+        let worth_it = self.clock.now() < owed.until || owed.tries == 0;
+        let (Some(provider), true) = (provider, worth_it) else {
             self.give_up(&owed).await;
             return Revocation::Owed;
         };

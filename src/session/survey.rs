@@ -8,11 +8,12 @@ use std::sync::Arc;
 use futures_util::stream::{self, StreamExt};
 
 use super::list::Summary;
-use super::record::Kept;
+use super::record::{Kept, Record};
 use super::store::Index;
 use super::{EndReason, Error, Revocation, Sessions, StoreError};
 use crate::clock::Timestamp;
 use crate::token::SessionHash;
+use crate::verify::{Criterion, Refusal};
 
 /// So many sessions are looked at, or ended, at a time.
 const TOGETHER: usize = 32;
@@ -205,11 +206,19 @@ impl Sessions {
     ) -> Result<Everything, StoreError> {
         let sessions = Arc::clone(self);
         let ending = async move {
+            let now = sessions.clock.now();
+            let refusal = Refusal {
+                criterion: Criterion::all_sessions(),
+                issued_by: now,
+                until: now + sessions.settings.refuse_for,
+            };
+            // Before they are looked for: one that begins meanwhile finds it.
+            let refused = sessions.refuse(vec![refusal]).await;
             let ended = sessions.end_listed(reason).await;
             if ended.is_err() {
                 sessions.end_known(|_| true, reason).await;
             }
-            ended
+            refused.and(ended)
         };
         let ended = self.work.spawn_on(ending, &self.background).await;
         ended.map_err(|source| super::interrupted("end all sessions", source))?
@@ -250,7 +259,8 @@ impl Sessions {
                 unreadable: 1,
             });
         }
-        let ended = self.end_if_found(id, reason, begun_by).await?;
+        let meant = |record: &Record| record.created <= begun_by;
+        let ended = self.end_if_found(id, reason, meant).await?;
         Ok(Everything {
             ended: usize::from(ended),
             unreadable: 0,

@@ -33,10 +33,15 @@ pub struct LogoutToken {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LoggedOut {
     /// Those of one session at the provider.
-    ///
-    /// A `sub` beside it is not compared: that is optional (section 2.6, step 9), and Keycloak names its internal user there
-    /// where clients know another subject (pairwise ones until version 26.1, those of custom mappers still).
-    Session(Arc<str>),
+    Session {
+        /// `sid`.
+        sid: Arc<str>,
+        /// `sub`, where it is there too.
+        ///
+        /// It is not compared: that is optional (section 2.6, step 9), and Keycloak names its internal user there where
+        /// clients know another subject (pairwise ones until version 26.1, those of custom mappers still).
+        subject: Option<Arc<str>>,
+    },
     /// All of a user.
     User(Arc<str>),
 }
@@ -99,7 +104,9 @@ fn kind(header: &Header, claims: &Map<String, Value>) -> Result<(), Error> {
 /// Section 2.4: without `sid` all sessions of the user are meant.
 fn logged_out(claims: &Map<String, Value>) -> Result<LoggedOut, Error> {
     let (sid, subject) = (claims::text(claims, "sid")?, claims::text(claims, "sub")?);
-    sid.map(LoggedOut::Session)
-        .or(subject.map(LoggedOut::User))
-        .ok_or(Error::Invalid("neither sub nor sid"))
+    match (sid, subject) {
+        (Some(sid), subject) => Ok(LoggedOut::Session { sid, subject }),
+        (None, Some(subject)) => Ok(LoggedOut::User(subject)),
+        (None, None) => Err(Error::Invalid("neither sub nor sid")),
+    }
 }

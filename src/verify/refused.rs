@@ -50,6 +50,11 @@ impl Criterion {
         Self::of(b"sub", &[idp, subject])
     }
 
+    /// All sessions there were, at every provider. No bearer token is refused by it.
+    pub fn all_sessions() -> Self {
+        Self::of(b"all", &[])
+    }
+
     /// A logout token, which is good once (OpenID Connect Back-Channel Logout section 2.6).
     pub fn logout_token(idp: &str, jti: &str) -> Self {
         Self::of(b"logout", &[idp, jti])
@@ -91,6 +96,10 @@ pub struct Refusal {
     pub until: Timestamp,
 }
 
+/// How far ahead a provider's clock is taken to be, at most: whoever fetches a new token so soon after a refusal gets one
+/// that is refused too.
+const AHEAD: Duration = Duration::from_secs(5);
+
 /// By what a token may come to be refused.
 #[derive(Clone, Debug)]
 pub(super) struct Marks {
@@ -116,7 +125,7 @@ impl Marks {
             token: Criterion::token(text),
             subject: Criterion::subject(idp, subject),
             sid: sid.map(|sid| Criterion::sid(idp, sid)),
-            issued: issued - leeway,
+            issued: issued - leeway.min(AHEAD),
         }
     }
 }

@@ -88,3 +88,36 @@ fn a_numeric_date_may_have_a_fraction_and_nothing_else() {
         assert_eq!(numeric_date(&odd), None, "{odd}");
     }
 }
+
+#[test]
+fn the_session_at_the_provider_may_be_named_in_the_access_token_only() {
+    let begun = |claims: serde_json::Value, sid: Option<&str>| {
+        let part = |json: &serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let token = format!("{}.{}.c2ln", part(&json!({"alg": "RS256"})), part(&claims));
+        let login = Login {
+            idp: "main".into(),
+            grant: Grant {
+                access_token: AccessToken::new(token),
+                access_expires: None,
+                refresh_token: None,
+                refresh_expires: None,
+                id_token: None,
+            },
+            id_claims: IdClaims {
+                subject: "alice".into(),
+                sid: sid.map(Arc::from),
+                auth_time: None,
+                claims: Map::new(),
+            },
+            user_agent: String::new(),
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            requested: Timestamp::default(),
+            replaces: None,
+        };
+        let day = Duration::from_hours(24);
+        Record::begin(login, Timestamp::default(), day, day).sid
+    };
+    assert_eq!(begun(json!({"sid": "a"}), None).as_deref(), Some("a"));
+    assert_eq!(begun(json!({"sid": "a"}), Some("i")).as_deref(), Some("i"));
+    assert_eq!(begun(json!({}), None), None);
+}

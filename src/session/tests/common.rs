@@ -332,7 +332,7 @@ impl World {
             idle_timeout,
             ..
         } = inner.settings;
-        let record = Record::begin(a_login(grant), now, absolute_timeout, refresh_every);
+        let record = Record::begin(a_login(grant, now), now, absolute_timeout, refresh_every);
         let row = record.row(&id.hash(), &self.keys, now, idle_timeout);
         at_once(inner.rows.write(Change::Create(id.hash(), row))).unwrap();
         let facts = Facts {
@@ -1261,7 +1261,7 @@ fn at_once<T>(mut answer: Answer<T>) -> Result<T, StoreError> {
     }
 }
 
-fn a_login(grant: Grant) -> Login {
+fn a_login(grant: Grant, requested: Timestamp) -> Login {
     Login {
         idp: "main".into(),
         grant,
@@ -1273,6 +1273,7 @@ fn a_login(grant: Grant) -> Login {
         },
         user_agent: "a browser".to_owned(),
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        requested,
         replaces: None,
     }
 }

@@ -204,6 +204,7 @@ impl House {
             },
             user_agent: "a browser".to_owned(),
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            requested: self.clock.now(),
             replaces,
         }
     }

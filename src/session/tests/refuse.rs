@@ -10,7 +10,7 @@ use super::house::*;
 use super::idp::*;
 use crate::clock::Timestamp;
 use crate::session::store::memory::Memory;
-use crate::session::{EndReason, Error, Login, Settings, Whose};
+use crate::session::{EndReason, Error, Login, Revocation, Settings, Whose};
 use crate::token::{AccessToken, SessionCookie};
 use crate::verify::Criterion;
 
@@ -39,6 +39,7 @@ fn at_the_provider(sid: &str) -> Whose {
     Whose::ProviderSession {
         idp: "main".into(),
         sid: sid.into(),
+        subject: Some("alice".into()),
     }
 }
 
@@ -158,6 +159,63 @@ async fn all_of_a_session_at_the_provider_end_and_no_other_of_that_user() {
     assert_eq!(house.end_of(&one).await, EndReason::BackChannel);
     house.open(&two).await.unwrap();
     assert!(!refuses_what_alice_got(&house, now));
+}
+
+#[tokio::test]
+async fn a_session_of_which_nobody_said_whose_it_is_there_ends_with_any_of_its_user() {
+    let house = House::new().await;
+    let unknown = house.login_as(None, None).await;
+    let other = house.login_as(Some("sid-2"), None).await;
+    let bob = bobs(&house).await;
+    let now = house.clock.now();
+    let (whose, reason) = (at_the_provider("sid-1"), EndReason::BackChannel);
+    assert_eq!(house.sessions.end_all(whose, reason, now).await.unwrap(), 1);
+    assert_eq!(house.end_of(&unknown).await, EndReason::BackChannel);
+    house.open(&other).await.unwrap();
+    house.open(&bob).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_asked_for_before_an_end_of_all_and_came_after_it_ends_too() {
+    let house = House::new().await;
+    let in_flight = || house.a_login(house.idp.login(Some("sid-1")), Some("sid-1"), None);
+    for everything in [false, true] {
+        let login = in_flight();
+        house.clock.advance(SECOND);
+        let now = house.clock.now();
+        if everything {
+            let ended = house.sessions.end_everything(EndReason::Administrator);
+            assert_eq!(ended.await.unwrap().ended, 0);
+        } else {
+            let ended = house
+                .sessions
+                .end_all(alice(), EndReason::Administrator, now);
+            assert_eq!(ended.await.unwrap(), 0);
+        }
+        house.clock.advance(SECOND);
+        let id = house.sessions.begin(login).await.unwrap();
+        assert_eq!(house.end_of(&id).await, EndReason::Administrator);
+        let after = house.sessions.begin(in_flight()).await.unwrap();
+        house.open(&after).await.unwrap();
+        house
+            .sessions
+            .end(&after, EndReason::SignedOut)
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn with_no_time_to_try_again_a_revocation_is_tried_once_all_the_same() {
+    let house = House::with(Settings {
+        revoke_retry_for: Duration::ZERO,
+        ..settings()
+    })
+    .await;
+    let id = house.login().await;
+    let ended = house.sessions.end(&id, EndReason::SignedOut).await.unwrap();
+    assert_eq!(ended.unwrap().refresh_token, Revocation::Confirmed);
+    assert!(house.idp.was_revoked("refresh-token-1-of-1"));
 }
 
 #[tokio::test]

@@ -71,6 +71,8 @@ label! {
     BadIdToken = "bad_id_token",
     /// The access token would be refused on every request.
     BadAccessToken = "bad_access_token",
+    /// All of the person's sessions ended meanwhile.
+    Ended = "ended",
     /// The provider, or its keys, could not be had.
     Unavailable = "unavailable",
     /// The session store could not keep the session.

@@ -180,15 +180,17 @@ fn what_is_over_makes_room() {
     assert!(!refused.is_empty());
 }
 
-/// The provider's clock may be ahead of this one by the leeway: a token may be older than it says.
+/// The provider's clock may be ahead of this one: a token may be older than it says, by the leeway and five seconds at most.
 #[test]
 fn a_token_may_be_older_than_it_says() {
-    let marks = alices_with(30 * SECOND);
-    for (issued_by, expected) in [
-        (at(69), Finding::Clear),
-        (at(70), Finding::Refused),
-        (at(100), Finding::Refused),
+    for (leeway, issued_by, expected) in [
+        (3 * SECOND, at(96), Finding::Clear),
+        (3 * SECOND, at(97), Finding::Refused),
+        (30 * SECOND, at(94), Finding::Clear),
+        (30 * SECOND, at(95), Finding::Refused),
+        (30 * SECOND, at(100), Finding::Refused),
     ] {
+        let marks = alices_with(leeway);
         let refused = refusing(Criterion::subject(IDP, "alice"), issued_by, at(200));
         assert_eq!(refused.look_up(&marks, None, at(150)), expected);
         // When a session's own came this gateway knows by itself.

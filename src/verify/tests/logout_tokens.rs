@@ -26,15 +26,18 @@ async fn verify(scene: &Scene, draft: Draft) -> Result<LogoutToken, Error> {
 #[tokio::test]
 async fn whose_sessions_are_meant() {
     let scene = Scene::new().await;
-    let session = LoggedOut::Session("s1".into());
+    let session = |subject: Option<&str>| LoggedOut::Session {
+        sid: "s1".into(),
+        subject: subject.map(Into::into),
+    };
     let user = LoggedOut::User("ana".into());
     for (draft, of) in [
-        (draft(&scene), &session),
-        (draft(&scene).claims(json!({ "sub": null })), &session),
-        (draft(&scene).claims(json!({ "sid": null })), &user),
+        (draft(&scene), session(Some("ana"))),
+        (draft(&scene).claims(json!({ "sub": null })), session(None)),
+        (draft(&scene).claims(json!({ "sid": null })), user),
     ] {
         let token = verify(&scene, draft).await.unwrap();
-        assert_eq!((&*token.idp, &token.of), ("main", of));
+        assert_eq!((&*token.idp, &token.of), ("main", &of));
         assert_eq!(token.id, Criterion::logout_token("main", "j1"));
     }
 }
