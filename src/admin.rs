@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -22,6 +22,7 @@ use crate::telemetry::{Metrics, metrics};
 use crate::token::Secret;
 
 mod actions;
+mod alarm;
 mod api;
 mod gate;
 mod page;
@@ -29,6 +30,7 @@ mod problem;
 mod ready;
 
 use actions::Actions;
+use alarm::Alarm;
 use gate::{Gate, Sender};
 use problem::Problem;
 
@@ -76,6 +78,7 @@ pub struct Tools {
 #[derive(Debug)]
 pub struct Admin {
     gate: Gate,
+    alarm: Alarm,
     readiness: Readiness,
     metrics: Arc<Metrics>,
     pages: Arc<Pages>,
@@ -96,6 +99,7 @@ impl Admin {
         };
         Self {
             gate: Gate::new(settings),
+            alarm: Alarm::default(),
             readiness: tools.readiness,
             metrics: tools.metrics,
             pages: tools.pages,
@@ -104,7 +108,12 @@ impl Admin {
     }
 
     /// Probes need no token, and no name of this machine: they tell nothing. All else does.
-    async fn answer(&self, head: &Parts, body: Inbound) -> Result<Response<Body>, Problem> {
+    async fn answer(
+        &self,
+        peer: &Peer,
+        head: &Parts,
+        body: Inbound,
+    ) -> Result<Response<Body>, Problem> {
         match head.uri.path() {
             "/livez" => {
                 only_get(&head.method)?;
@@ -116,14 +125,14 @@ impl Admin {
             }
             "/metrics" => {
                 only_get(&head.method)?;
-                self.admit(head)?;
+                self.admit(peer, head)?;
                 Ok(self.counted())
             }
             path => {
                 if !self.gate.is_called_rightly(head) {
                     return Err(Problem::Misdirected);
                 }
-                self.admit(head)?;
+                self.admit(peer, head)?;
                 let changes = !matches!(head.method, Method::GET | Method::HEAD);
                 if changes && gate::sender(head) == Sender::Foreign {
                     return Err(Problem::CrossSite);
@@ -139,12 +148,15 @@ impl Admin {
         }
     }
 
-    fn admit(&self, head: &Parts) -> Result<(), Problem> {
+    fn admit(&self, peer: &Peer, head: &Parts) -> Result<(), Problem> {
         if self.gate.admits(&head.headers) {
-            Ok(())
-        } else {
-            Err(Problem::Unauthorized)
+            return Ok(());
         }
+        // Showing nothing is how browsers ask what to show.
+        if head.headers.contains_key(AUTHORIZATION) {
+            self.alarm.raise(&self.actions.audit, peer, head);
+        }
+        Err(Problem::Unauthorized)
     }
 
     async fn ready(&self, query: Option<&str>) -> Response<Body> {
@@ -175,9 +187,9 @@ impl Admin {
 impl Handler for Admin {
     type Body = Body;
 
-    async fn handle(&self, _: &Peer, request: Request<Inbound>) -> Response<Body> {
+    async fn handle(&self, peer: &Peer, request: Request<Inbound>) -> Response<Body> {
         let (head, body) = request.into_parts();
-        let answer = self.answer(&head, body).await;
+        let answer = self.answer(peer, &head, body).await;
         let mut response = answer.unwrap_or_else(|problem| self.refuse(&head, &problem));
         // No other site may take it in.
         let policy = HeaderName::from_static("cross-origin-resource-policy");

@@ -14,6 +14,7 @@
 //! - [`Event::BackchannelLogout`]: a provider's logout token was accepted, and how many sessions ended.
 //! - [`Event::BackchannelLogoutRefused`]: one was not, and why.
 //! - [`Event::Administrator`]: what an administrator asked for, and how many sessions ended by it.
+//! - [`Event::AdministratorRefused`]: somebody showed a wrong admin token.
 //! - [`Event::Refused`]: a request was refused by a rule or for what it showed, 401 or 403; noted by the request's
 //!   [`Access`](super::Access), and never for somebody who showed nothing.
 //!
@@ -151,6 +152,8 @@ pub enum Event<'a> {
         user: Option<&'a str>,
         ended: usize,
     },
+    /// A wrong admin token was shown.
+    AdministratorRefused { path: &'a str, caller: Caller<'a> },
     /// A request was refused by a rule, or for what it showed.
     Refused(Refused<'a>),
 }

@@ -35,6 +35,7 @@ impl Event<'_> {
             Self::Administrator { asked, .. } => {
                 return text(line, EVENT, &format!("administrator_{asked}"));
             }
+            Self::AdministratorRefused { .. } => "administrator_refused",
             Self::Refused(_) => "refused",
         };
         text(line, EVENT, word);
@@ -53,8 +54,7 @@ impl Event<'_> {
             }
             Self::SignInRefused { idp, why, caller } => {
                 whose(line, idp, None, None);
-                text(line, "reason", why);
-                caller.write(line);
+                refused_for(line, why, caller);
             }
             Self::SignOut {
                 idp,
@@ -95,8 +95,7 @@ impl Event<'_> {
             } => {
                 whose(line, idp, None, None);
                 chosen(line, "client_id", client);
-                text(line, "reason", why);
-                caller.write(line);
+                refused_for(line, why, caller);
             }
             Self::Revocation {
                 idp,
@@ -122,10 +121,7 @@ impl Event<'_> {
                 }
                 sessions_ended(line, ended);
             }
-            Self::BackchannelLogoutRefused { why, caller } => {
-                text(line, "reason", why);
-                caller.write(line);
-            }
+            Self::BackchannelLogoutRefused { why, caller } => refused_for(line, why, caller),
             Self::Administrator {
                 asked: _,
                 session,
@@ -138,6 +134,10 @@ impl Event<'_> {
                 }
                 person(line, user, session);
                 sessions_ended(line, ended);
+            }
+            Self::AdministratorRefused { path, caller } => {
+                chosen(line, "url.path", path);
+                caller.write(line);
             }
             Self::Refused(refused) => refused.write(line),
         }
@@ -206,6 +206,11 @@ fn person(line: &mut Vec<u8>, user: Option<&str>, session: Option<&SessionHash>)
     if let Some(session) = session {
         text(line, "session.id", &session.name().to_string());
     }
+}
+
+fn refused_for(line: &mut Vec<u8>, why: &str, caller: Caller<'_>) {
+    text(line, "reason", why);
+    caller.write(line);
 }
 
 /// Text that somebody else chose.

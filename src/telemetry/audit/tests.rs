@@ -142,6 +142,16 @@ fn every_event_is_one_object_with_its_name() {
             "refused",
         ),
     ];
+    let refused = Event::AdministratorRefused {
+        path: "/metrics",
+        caller: caller(),
+    };
+    let line = written(&refused);
+    assert_eq!(line["event.name"], "administrator_refused");
+    assert_eq!(
+        (&line["url.path"], &line["client.address"]),
+        (&json!("/metrics"), &json!("192.0.2.7"))
+    );
     for (event, name) in events {
         assert_eq!(written(&event)["event.name"], name);
     }
