@@ -86,12 +86,21 @@ impl Actions {
         }
     }
 
+    /// A user's subject, as it was written. None is blank: it is left out by mistake.
+    pub(super) fn subject(written: &str) -> Result<Arc<str>, Problem> {
+        if written.trim().is_empty() {
+            return Err(Problem::Malformed("the subject is empty".to_owned()));
+        }
+        Ok(written.into())
+    }
+
     /// Ends one session.
     pub(super) async fn end_one(&self, session: Summary) -> Result<Done, Problem> {
         let this = self.clone();
         self.whole(async move {
             let reason = EndReason::Administrator;
-            let ended = this.sessions.end_one(session.id, reason).await?;
+            let ended = this.sessions.end_one(session.id, reason).await;
+            let ended = ended.map_err(Problem::Unsure)?;
             let ended = ended.ok_or(Problem::NoSession)?;
             this.audit.note(&Event::Administrator {
                 asked: "end_session",
@@ -120,7 +129,8 @@ impl Actions {
                 subject: Arc::clone(&subject),
             };
             let (reason, now) = (EndReason::Administrator, this.clock.now());
-            let ended = this.sessions.end_all(whose, reason, now).await?;
+            let ended = this.sessions.end_all(whose, reason, now).await;
+            let ended = ended.map_err(Problem::Unsure)?;
             this.audit.note(&Event::Administrator {
                 asked: "end_user_sessions",
                 session: None,
@@ -138,7 +148,8 @@ impl Actions {
         let this = self.clone();
         self.whole(async move {
             let reason = EndReason::Administrator;
-            let Everything { ended, unreadable } = this.sessions.end_everything(reason).await?;
+            let done = this.sessions.end_everything(reason).await;
+            let Everything { ended, unreadable } = done.map_err(Problem::Unsure)?;
             this.audit.note(&Event::Administrator {
                 asked: "end_all_sessions",
                 session: None,

@@ -119,13 +119,14 @@ async fn list(actions: &Actions, mut query: Query) -> Result<Value, Problem> {
 async fn of_user(actions: &Actions, subject: &str, mut query: Query) -> Result<Value, Problem> {
     let named = query.take("idp");
     query.done()?;
+    let subject = Actions::subject(subject)?;
     let idps = match &named {
         Some(named) => vec![actions.provider(Some(named))?],
         None => actions.provider_names().collect(),
     };
     let mut page = Page::default();
     for idp in idps {
-        let found = actions.sessions.of_user(&idp, subject).await?;
+        let found = actions.sessions.of_user(&idp, &subject).await?;
         page.sessions.extend(found);
     }
     Ok(sessions(actions, &page))
@@ -135,7 +136,8 @@ async fn end_user(actions: &Actions, subject: &str, mut query: Query) -> Result<
     let named = query.take("idp");
     query.done()?;
     let idp = actions.provider(named.as_deref())?;
-    let done = actions.end_user(idp.clone(), subject.into()).await?;
+    let subject = Actions::subject(subject)?;
+    let done = actions.end_user(idp.clone(), subject.clone()).await?;
     let mut done = done.json();
     if let Some(done) = done.as_object_mut() {
         done.insert("idp".to_owned(), json!(idp));

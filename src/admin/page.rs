@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use serde_json::{Value, json};
 use url::form_urlencoded;
 
-use super::actions::{Done, word};
+use super::actions::{Actions, Done, word};
 use super::problem::Problem;
 use super::{Admin, Body, moment};
 use crate::clock::{Timestamp, in_words};
@@ -139,7 +139,8 @@ impl Admin {
             }
             "user" => {
                 let idp = self.actions.provider(Some(field("idp")))?;
-                self.actions.end_user(idp, field("subject").into()).await?
+                let subject = Actions::subject(field("subject"))?;
+                self.actions.end_user(idp, subject).await?
             }
             "everything" => self.actions.end_everything().await?,
             _ => return Err(Problem::Malformed("there is no such form".to_owned())),

@@ -43,8 +43,12 @@ pub(super) enum Problem {
     WhichProvider,
     #[error("this would end all sessions: write ?all=true if that is meant")]
     NotSaid,
-    #[error("the session store can't be asked or told now")]
+    #[error("the session store can't be asked now")]
     Store(#[from] StoreError),
+    #[error(
+        "the session store can't be told now: what was asked may be in force already, and what has begun goes on being tried. Ask again to be sure"
+    )]
+    Unsure(#[source] StoreError),
     #[error("it was broken off")]
     Interrupted,
 }
@@ -73,7 +77,7 @@ impl Problem {
             Self::NoProvider(_) => row(StatusCode::NOT_FOUND, "no_such_idp"),
             Self::WhichProvider => row(StatusCode::BAD_REQUEST, "which_idp"),
             Self::NotSaid => row(StatusCode::BAD_REQUEST, "all_not_said"),
-            Self::Store(_) => row(StatusCode::SERVICE_UNAVAILABLE, "store"),
+            Self::Store(_) | Self::Unsure(_) => row(StatusCode::SERVICE_UNAVAILABLE, "store"),
             Self::Interrupted => row(StatusCode::INTERNAL_SERVER_ERROR, "interrupted"),
         }
     }
@@ -85,7 +89,7 @@ impl Problem {
     /// As `application/problem+json`.
     pub(super) fn answer(&self) -> Response<Body> {
         let Row { status, code } = self.row();
-        if let Self::Store(error) = self {
+        if let Self::Store(error) | Self::Unsure(error) = self {
             let error = error as &dyn std::error::Error;
             tracing::error!(error, "an administrator could not be served");
         }
@@ -120,7 +124,7 @@ impl Problem {
             Self::Method { allow } => {
                 headers.insert(ALLOW, HeaderValue::from_static(allow));
             }
-            Self::Store(_) => {
+            Self::Store(_) | Self::Unsure(_) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("2"));
             }
             Self::Misdirected

@@ -203,18 +203,20 @@ impl Endpoints {
         with_cookies(response, [came.then(|| cookie::clear(name)).flatten()])
     }
 
-    /// The cookie stays, so that the person can try again.
+    /// It has ended already where memory knows it, and the store is told as soon as it can be; elsewhere perhaps not. The
+    /// cookie stays, so that the person can try again.
     fn not_saved(&self, ask: &Ask) -> Response<String> {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         let context = json!({
-            "title": "Not signed out yet",
-            "text": "Your sign-out could not be saved. Please try again in a moment.",
+            "title": "Perhaps not signed out yet",
+            "text": "Your sign-out can't be confirmed now. It may be in force already, and what has begun goes on being tried by itself. To be sure, try again in a moment.",
             "action": { "url": "", "label": "Try again" },
         });
         let mut response = if ask.html {
             self.pages.render(status, "problem.html", context)
         } else {
-            json(&json!({ "signed_out": false, "detail": "It could not be saved. Try again." }))
+            let detail = "It can't be confirmed now. It may be in force already, and what has begun goes on being tried by itself. Ask again to be sure.";
+            json(&json!({ "signed_out": false, "detail": detail }))
         };
         *response.status_mut() = status;
         response

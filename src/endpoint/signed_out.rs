@@ -105,7 +105,7 @@ pub(super) fn how(revocation: Revocation, label: &str) -> Option<String> {
     match revocation {
         Revocation::Confirmed => Some(format!("Revoked, and confirmed by {label}.")),
         Revocation::Owed => Some(format!(
-            "Not usable here any more. Its revocation is queued, and repeated until {label} confirms it."
+            "Not usable here any more. Its revocation is queued, and repeated for a while, until {label} confirms it."
         )),
         Revocation::NotOffered => Some(format!(
             "Not usable here any more. {label} offers no revocation, so it ends there by itself."

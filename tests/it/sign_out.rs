@@ -144,7 +144,11 @@ async fn a_revocation_that_is_not_confirmed_is_said_to_be_owed_and_paid_later() 
     scene.idp.faults().set(Fault::RevocationDown);
     let page = sign_out(&browser).await;
     assert_eq!(page.status, 200);
-    assert!(page.body.contains("queued"), "{}", page.body);
+    assert!(
+        page.body.contains("queued, and repeated for a while"),
+        "{}",
+        page.body
+    );
     assert_eq!(browser.fetch("/app").await.status, 401);
     scene.idp.faults().clear();
     for _ in 0..60 {
