@@ -5,11 +5,13 @@ use std::io::{self, BufRead, IsTerminal};
 use serde_json::Value;
 
 use self::client::{Client, Error};
+use self::printable::{printable, printable_json};
 use self::table::{Listed, card, table};
 use super::arguments::{Global, ListFormat, Session, SessionEnd, Sessions};
 use super::{Exit, Terminal, config_file, load};
 
 mod client;
+mod printable;
 mod table;
 
 pub(super) fn session(global: &Global, options: &Sessions, terminal: &mut Terminal<'_>) -> Exit {
@@ -57,7 +59,7 @@ impl Clerk<'_, '_> {
         match format {
             ListFormat::Json => {
                 let all = serde_json::json!({ "sessions": sessions, "complete": complete });
-                self.terminal.say(format_args!("{all:#}\n"));
+                self.terminal.say(printable_json(&all));
             }
             ListFormat::Table => {
                 let listed: Vec<_> = sessions.iter().map(Listed::of).collect();
@@ -71,7 +73,7 @@ impl Clerk<'_, '_> {
     fn show(&mut self, id: &str, format: ListFormat) -> Result<Exit, Error> {
         let session = self.client.session(id)?;
         match format {
-            ListFormat::Json => self.terminal.say(format_args!("{session:#}\n")),
+            ListFormat::Json => self.terminal.say(printable_json(&session)),
             ListFormat::Table => self.terminal.say(card(&session)),
         }
         Ok(Exit::Success)
@@ -128,6 +130,7 @@ impl Clerk<'_, '_> {
             "error: no session has the subject {user:?}; a user is ended by the subject. Did you mean:\n"
         ));
         for (idp, subject) in others {
+            let subject = printable(subject);
             self.terminal.complain(format_args!(
                 "  tidegate session end --user {subject} --idp {idp}\n"
             ));

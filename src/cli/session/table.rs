@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::printable::printable;
 use super::text;
 use crate::clock::{Clock, in_words};
 
@@ -99,12 +100,6 @@ fn cut(text: &str, width: usize) -> String {
     }
     let kept = text.chars().take(width.saturating_sub(1));
     kept.chain(['…']).collect()
-}
-
-/// Names come from elsewhere: none may move the cursor or colour the terminal.
-fn printable(text: &str) -> String {
-    let harmless = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    text.chars().map(harmless).collect()
 }
 
 fn letters_to_tell_apart(sessions: &[Listed]) -> usize {
