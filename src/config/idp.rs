@@ -68,7 +68,10 @@ fn idp(mut section: Section<'_>, name: &str) -> Option<Idp> {
     );
     let mut authorize_params = section.or("authorize_params", Vec::new(), authorize_params);
     let access_token = access_token(section.section("access_token"));
-    let revocation = dialect::revocation(section.section("revocation"), preset);
+    let revocation = dialect::revocation(
+        section.section_like("revocation", "revocation = { format = \"form\" }"),
+        preset,
+    );
     let management = dialect::management(&mut section, preset, issuer.as_deref());
     section.optional("kind", word(&[("oidc", ())], &["oauth2", "token_api"]));
     section.optional("par", word(&[("off", ())], &["auto", "required"]));

@@ -13,8 +13,9 @@ const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("pretty", Format::
 pub(super) fn telemetry(mut section: Section<'_>, default_format: Format) -> Settings {
     let format = section.or("log_format", default_format, word(FORMATS, &["logfmt"]));
     let level = section.or("log_level", "info".to_owned(), level);
-    let access_log = access_log(section.section("access_log"), format);
-    let audit_log = audit_log(section.section("audit_log"));
+    let example = "access_log = { path = \"-\" }";
+    let access_log = access_log(section.section_like("access_log", example), format);
+    let audit_log = section.optional("audit_log", audit_log);
     section.later(&["otlp"]);
     section.finish();
     Settings {
@@ -73,8 +74,9 @@ fn access_log(mut section: Section<'_>, default_format: Format) -> Option<Access
 }
 
 /// Standard output, a file, or nowhere.
-fn audit_log(mut section: Section<'_>) -> Option<AuditSettings> {
-    let to = section.or("path", None, |field| {
+fn audit_log(field: &Field<'_>) -> Option<AuditSettings> {
+    let mut section = field.section_like("audit_log = { path = \"-\" }")?;
+    let to = section.required("path", "path = \"-\", or a file", |field| {
         Some(match text(field)?.as_str() {
             "-" => Some(AuditSettings::Stdout),
             "off" => None,
@@ -82,7 +84,7 @@ fn audit_log(mut section: Section<'_>) -> Option<AuditSettings> {
         })
     });
     section.finish();
-    to
+    to.flatten()
 }
 
 /// Standard output, or nowhere.

@@ -83,6 +83,11 @@ impl<'a> Field<'a> {
 
     /// It as a table.
     pub(super) fn section(&self) -> Option<Section<'a>> {
+        self.section_like(&format!("[{}]", self.path))
+    }
+
+    /// It as a table, of which `example` shows one.
+    pub(super) fn section_like(&self, example: &str) -> Option<Section<'a>> {
         if let Value::Table(table) = &self.node.value {
             return Some(Section {
                 reader: self.reader,
@@ -93,7 +98,7 @@ impl<'a> Field<'a> {
                 later: Vec::new(),
             });
         }
-        self.mistyped("a table", &format!("[{}]", self.path));
+        self.mistyped("a table", example);
         None
     }
 
@@ -210,7 +215,18 @@ impl<'a> Section<'a> {
 
     /// A table within; an empty one where it is left out.
     pub(super) fn section(&mut self, key: &'static str) -> Self {
-        self.optional(key, Field::section).unwrap_or_else(|| Self {
+        let read = self.optional(key, Field::section);
+        self.or_empty(key, read)
+    }
+
+    /// The same where people like to write it in one line, as `example` has it.
+    pub(super) fn section_like(&mut self, key: &'static str, example: &str) -> Self {
+        let read = self.optional(key, |field| field.section_like(example));
+        self.or_empty(key, read)
+    }
+
+    fn or_empty(&self, key: &str, read: Option<Self>) -> Self {
+        read.unwrap_or_else(|| Self {
             reader: self.reader,
             place: self.place.clone(),
             path: self.name(key),

@@ -290,6 +290,12 @@ fn told_of_ends(
 /// Compared exactly, so it stays as written.
 fn redirect(field: &Field<'_>) -> Option<String> {
     let parsed = url(field)?;
+    if text(field)?.contains('*') {
+        let title = format!("`{}`: a * matches nothing here", field.path);
+        let help = "every URL is compared exactly: write out each one that is meant";
+        field.wrong(title, "a * is no wildcard", help);
+        return None;
+    }
     if parsed.scheme() == "http" && !is_loopback(&parsed) {
         let title = format!("`{}` must be https", field.path);
         field.wrong(

@@ -160,7 +160,7 @@ fn what_can_not_be_meant_is_told_with_what_to_do() {
         (
             auth0("revocation = \"json\""),
             "`idp.auth0.revocation` must be a table",
-            "such as",
+            "such as revocation = { format = \"form\" }",
         ),
         (
             auth0(&format!("management = {{ client_id = \"m\", {secret} }}")),

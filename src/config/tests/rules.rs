@@ -399,6 +399,18 @@ fn sessions_have_times_that_go_together() {
 }
 
 #[test]
+fn an_audit_log_says_where_to() {
+    let audit = |value: &str| and(&format!("[telemetry]\naudit_log = {value}"));
+    accept(&audit("{ path = \"off\" }"));
+    refused(&audit("{}"), "`telemetry.audit_log.path` is missing");
+    let problems = parse(&audit("\"-\"")).unwrap_err();
+    let told = problems.entries().next().unwrap();
+    assert!(told.message.contains("must be a table"), "{told:?}");
+    let help = "such as audit_log = { path = \"-\" }";
+    assert_eq!(told.help.as_deref(), Some(help));
+}
+
+#[test]
 fn redirects_after_a_sign_out_are_urls() {
     let redirects = |url: &str| and(&format!("[logout]\npost_logout_redirects = [\"{url}\"]"));
     assert_eq!(
@@ -413,6 +425,9 @@ fn redirects_after_a_sign_out_are_urls() {
         "its scheme must be https or http",
     );
     refused(&redirects("//example.com"), "is not a URL");
+    for pattern in ["https://*.example.com", "https://www.example.com/*"] {
+        refused(&redirects(pattern), "a * matches nothing here");
+    }
     refused(&and("[logout]\nrefuse_for = \"0s\""), "can't be zero");
     let logout = accept(&and("[logout]\nbackchannel = false\nrevoke = []"));
     assert!(!logout.backchannel_logout && logout.frontchannel_logout);
