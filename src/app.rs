@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -157,6 +157,7 @@ pub fn start(config: &Config, clock: Clock) -> Result<Running, Error> {
     background
         .handle
         .spawn(Arc::clone(&parts.sessions).keep_house());
+    wait_for_store(&background.handle, &parts.sessions);
 
     let drain = CancellationToken::new();
     let addresses = bound.iter().map(Bound::address).collect();
@@ -504,6 +505,17 @@ impl Background {
             runtime: Some(runtime),
         })
     }
+}
+
+/// The store gets a second to answer, so that the first to come need not be told to wait. One that is away keeps nobody
+/// from starting.
+fn wait_for_store(background: &Handle, sessions: &Arc<Sessions>) {
+    let (done, asked) = mpsc::channel();
+    let sessions = Arc::clone(sessions);
+    background.spawn(async move {
+        let _ = done.send(sessions.ready().await);
+    });
+    let _ = asked.recv();
 }
 
 impl Drop for Background {

@@ -108,7 +108,7 @@ impl Sessions {
         true
     }
 
-    /// Ends a session for good: when this returns that is durable, whoever ended it. Tells whether there was anything to end.
+    /// Ends a session for good: when this returns that is durable, whoever ended it. Tells whether it has ended for that reason.
     ///
     /// # Errors
     /// When the store can't keep it: it has ended in memory, and the store is tried again.
@@ -118,9 +118,9 @@ impl Sessions {
         reason: EndReason,
     ) -> Result<bool, StoreError> {
         let Some(burial) = self.close(entry, reason, reason.tokens()) else {
-            // Somebody else's end may still be on its way to the store.
+            // Somebody else's end may still be on its way to the store. For the same reason, it is the same end.
             self.tell_end_again(entry).await?;
-            return Ok(false);
+            return Ok(entry.end() == Some(reason));
         };
         let buried = self.bury(entry, &burial).await;
         self.debts.wake();

@@ -290,6 +290,14 @@ impl Entry {
         self.ending.has_come()
     }
 
+    /// Why it has ended.
+    pub(super) fn end(&self) -> Option<EndReason> {
+        match self.ending.came(Duration::ZERO)? {
+            Cause::Session(reason) => Some(reason),
+            Cause::Token => None,
+        }
+    }
+
     /// Whether a request under way, or something that it left open, was let through by this session.
     pub(super) fn is_in_use(&self) -> bool {
         let current = self.current.load();

@@ -272,6 +272,8 @@ impl Sessions {
         let mut found = self.store.find(index).await?;
         if let Some(more) = more {
             found.extend(self.store.find(more).await?);
+            found.sort_unstable();
+            found.dedup();
         }
         let meant = |record: &Record| whose.includes(record) && record.created <= begun_by;
         let ending = found
@@ -297,14 +299,12 @@ impl Sessions {
         let entry = match self.find(id).await {
             Ok(entry) => entry,
             Err(Error::Store(error)) => return Err(error),
+            // Another node was faster: the refusal reached it.
+            Err(Error::Ended(ended)) => return Ok(ended == reason),
             // Nobody can be served by it here; the nodes that have the key are told by the refusal, and end it when it is
             // shown to them.
             Err(
-                Error::Unreadable
-                | Error::Unknown
-                | Error::Ended(_)
-                | Error::NotNow { .. }
-                | Error::InDoubt { .. },
+                Error::Unreadable | Error::Unknown | Error::NotNow { .. } | Error::InDoubt { .. },
             ) => return Ok(false),
         };
         if entry.state().record().is_some_and(|record| !meant(record)) {

@@ -718,7 +718,7 @@ async fn a_sign_in_that_is_under_way_does_not_outlive_its_session_there() {
     .await;
     let token = signed(&scene.idp, &claims_of(&scene, "alice", &presence.sid));
     assert_eq!(send(&scene, &token).await.status, 200);
-    assert_eq!(signing_in.await.unwrap(), 502, "to be tried again");
+    assert_eq!(signing_in.await.unwrap(), 403, "to be tried again");
     assert!(browser.session_cookie().is_none());
     let held = scene.idp.journal().newest(Kind::Access).unwrap().to_owned();
     assert_eq!(scene.client().get_as(&held, "/api/x").await.status, 401);

@@ -344,8 +344,9 @@ impl Link {
             ..set_up.up
         };
         set_up.pulse.begin();
-        self.state.send_replace(State::Up(up.clone()));
+        // Before anybody is told that the store answers.
         self.refusals.link_up();
+        self.state.send_replace(State::Up(up.clone()));
         self.news.link_up();
         tracing::info!("connected to Redis");
         let why = tokio::select! {
