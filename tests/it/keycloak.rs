@@ -382,8 +382,8 @@ async fn a_client_gives_its_own_tokens_back_here_and_at_keycloak_and_nobody_else
     let keycloak = Keycloak::shared().await;
     let other = telling_scene(&keycloak, "gateway").await;
     let ours = telling_scene(&keycloak, "gateway-steady").await;
-    let its = token_of(&other, "frank").await;
-    let own = token_of(&ours, "frank").await;
+    let its = token_of(&other, "bob").await;
+    let own = token_of(&ours, "bob").await;
     let client = ours.client();
     let status = async |token: &str| client.get_as(token, "/api/x").await.status.as_u16();
     assert_eq!((status(&its).await, status(&own).await), (200, 200));
