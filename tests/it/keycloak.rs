@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use http::{Method, header};
 
+use crate::streams::{echoing, is_closed_for_good};
 use crate::support::client::request;
 use crate::support::forgery::parts;
 use crate::support::keycloak::Keycloak;
@@ -183,19 +184,31 @@ async fn a_sign_out_by_an_administrator_there_ends_the_session_at_the_next_swap(
 
 #[tokio::test]
 #[ignore = "needs Keycloak: run ./test"]
-async fn a_refresh_token_that_was_signed_out_is_worth_nothing_there() {
+async fn a_sign_out_ends_access_at_once_everywhere() {
     let keycloak = Keycloak::shared().await;
     let tap = Tap::to(keycloak.port()).await;
-    let scene = scene_through(&keycloak, &tap, |_| {}).await;
+    let scene = scene_through(&keycloak, &tap, |setup| {
+        let told = "[upstreams.app]\nauthorization = \"access_token\"";
+        setup.replace("[upstreams.app]", told);
+    })
+    .await;
     let browser = scene.browser();
     sign_in(&browser, "/", "frank").await;
     tokio::time::sleep(PAST_BRIEF).await;
     assert_eq!(browser.get("/").await.status, 200);
     let tokens = tap.refresh_tokens();
     assert_eq!(tokens.len(), 2, "a sign-in and a swap");
+    let access = token_of_last(&scene);
+    let status = async || scene.client().get_as(&access, "/api/x").await.status;
+    assert_eq!(status().await, 200);
+    let mut socket = echoing(&browser, "/ws").await;
+    let stolen = browser.stolen();
 
     let page = sign_out(&browser).await;
     assert!(page.body.contains("confirmed by"), "{}", page.body);
+    assert_eq!(status().await, 401, "the access token, in the same moment");
+    assert_eq!(stolen.fetch("/api/x").await.status, 401, "the cookie");
+    is_closed_for_good(&mut socket).await;
     let (status, answer) = keycloak.refresh("gateway-brief", &tokens[1]).await;
     assert_eq!((status, &answer["error"]), (400, &"invalid_grant".into()));
     assert_eq!(keycloak.sessions_of("frank").await, 0);
@@ -362,6 +375,11 @@ async fn telling_scene(keycloak: &Keycloak, client: &str) -> Scene {
 async fn token_of(scene: &Scene, user: &str) -> String {
     let browser = scene.browser();
     assert_eq!(sign_in(&browser, "/", user).await.status, 200);
+    token_of_last(scene)
+}
+
+/// The access token of the last request that the application got.
+fn token_of_last(scene: &Scene) -> String {
     let arrived = scene.upstream.last();
     let bearer = arrived.header("authorization");
     bearer.strip_prefix("Bearer ").unwrap().to_owned()

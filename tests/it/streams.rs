@@ -59,7 +59,7 @@ async fn websocket_with(
 }
 
 /// One that is known to work.
-async fn echoing(browser: &Browser, path: &str) -> Socket {
+pub async fn echoing(browser: &Browser, path: &str) -> Socket {
     let mut socket = websocket(browser, path).await.unwrap();
     assert!(echoes(&mut socket).await);
     socket
@@ -93,7 +93,7 @@ async fn heard_out(socket: &mut Socket) -> (Vec<Message>, Option<CloseFrame>) {
     }
 }
 
-async fn is_closed_for_good(socket: &mut Socket) {
+pub async fn is_closed_for_good(socket: &mut Socket) {
     is_closed_since(socket, "session ended").await;
 }
 
