@@ -264,9 +264,7 @@ async fn a_session_that_memory_has_not_got_is_a_wait_for_the_store() {
     let scene = Scene::without_gateway(|setup| {
         on_a_socket(setup);
         setup.idp.clock = Clock::System;
-        setup.replace("\"memory\"", "\"disk\"");
-        let disk = "[store.disk]\npath = \"$DIR/sessions.redb\"\n";
-        setup.toml.push_str(disk);
+        setup.on_disk();
     })
     .await;
     let mut killed = scene.spawn_gateway().await;

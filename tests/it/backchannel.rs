@@ -650,10 +650,7 @@ async fn while_the_keys_can_not_be_had_the_provider_is_asked_to_come_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_holds_over_a_restart() {
     let mut scene = Scene::with(|setup| {
-        setup.replace("\"memory\"", "\"disk\"");
-        setup
-            .toml
-            .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");
+        setup.on_disk();
     })
     .await;
     let (gone, stays) = (scene.browser(), scene.browser());
@@ -727,10 +724,7 @@ async fn a_sign_in_that_is_under_way_does_not_outlive_its_session_there() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_logouts_holds_up_nobody() {
     let scene = Scene::with(|setup| {
-        setup.replace("\"memory\"", "\"disk\"");
-        setup
-            .toml
-            .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");
+        setup.on_disk();
     })
     .await;
     let browser = scene.browser();
@@ -759,10 +753,7 @@ async fn a_burst_of_logouts_holds_up_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_with_hundreds_of_sessions_is_out_of_all_when_it_is_answered() {
     let scene = Scene::with(|setup| {
-        setup.replace("\"memory\"", "\"disk\"");
-        setup
-            .toml
-            .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");
+        setup.on_disk();
     })
     .await;
     let signing_in = (0..8).map(|_| async {

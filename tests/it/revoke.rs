@@ -344,10 +344,7 @@ async fn a_provider_without_revocation_is_no_reason_to_let_a_token_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_stays_refused_after_a_restart() {
     let mut scene = Scene::with(|setup| {
-        setup.replace("\"memory\"", "\"disk\"");
-        setup
-            .toml
-            .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");
+        setup.on_disk();
     })
     .await;
     let (token, other) = (scene.bearer("alice"), scene.bearer("alice"));

@@ -591,10 +591,7 @@ async fn with_sessions_in_cookies_there_is_no_list_and_no_link_to_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_survives_a_restart() {
     let mut scene = Scene::with(|setup| {
-        setup.replace("\"memory\"", "\"disk\"");
-        setup
-            .toml
-            .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");
+        setup.on_disk();
     })
     .await;
     let cast = Cast::of(&scene).await;

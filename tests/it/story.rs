@@ -678,11 +678,7 @@ async fn no_token_is_in_anything_that_a_browser_sees_or_a_log_has() {
 async fn sessions_on_disk_survive_kill_9() {
     let scene = Scene::without_gateway(|setup| {
         setup.idp.clock = tidegate::clock::Clock::System;
-        setup.replace("\"memory\"", "\"disk\"");
-        setup.replace("\"off\"", "\"-\"");
-        setup
-            .toml
-            .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");
+        setup.on_disk().replace("\"off\"", "\"-\"");
     });
     let scene = scene.await;
     let mut gateway = scene.spawn_gateway().await;
@@ -707,14 +703,10 @@ async fn sessions_on_disk_survive_kill_9() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_encryption_key_signs_nobody_out_and_breaks_no_sign_in() {
     let mut scene = Scene::without_gateway(|setup| {
-        setup.replace("\"memory\"", "\"disk\"");
-        setup.replace(
+        setup.on_disk().replace(
             "[{ file = \"$DIR/session_key\" }]",
             "[{ file = \"$DIR/first\" }, { file = \"$DIR/second\" }]",
         );
-        setup
-            .toml
-            .push_str("[store.disk]\npath = \"$DIR/sessions.redb\"\n");
     })
     .await;
     let (old, new) = ("b2xk".repeat(11), "bmV3".repeat(11));

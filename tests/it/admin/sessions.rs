@@ -336,9 +336,7 @@ async fn hundreds_are_found_page_by_page(scene: &Scene) {
 async fn hundreds_on_disk_are_found_page_by_page() {
     let scene = Scene::with(|setup| {
         of_many(setup);
-        setup.replace("\"memory\"", "\"disk\"");
-        let disk = "[store.disk]\npath = \"$DIR/sessions.redb\"\n";
-        setup.toml.push_str(disk);
+        setup.on_disk();
     })
     .await;
     hundreds_are_found_page_by_page(&scene).await;

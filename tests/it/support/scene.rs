@@ -95,6 +95,14 @@ impl Setup {
         self.toml = self.toml.replace(from, to);
         self
     }
+
+    /// Has sessions kept on disk, so that they outlive the gateway.
+    pub fn on_disk(&mut self) -> &mut Self {
+        self.replace("\"memory\"", "\"disk\"");
+        let store = "[store.disk]\npath = \"$DIR/sessions.redb\"\n";
+        self.toml.push_str(store);
+        self
+    }
 }
 
 /// A running scene. Everything ends when it is dropped.
