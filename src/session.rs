@@ -528,8 +528,7 @@ impl Sessions {
     pub async fn begin(self: &Arc<Self>, login: Login) -> Result<SessionCookie, Unbegun> {
         let sessions = Arc::clone(self);
         let beginning = async move { sessions.begin_whole(login).await };
-        let begun = self.work.spawn_on(beginning, &self.background).await;
-        begun.map_err(|source| interrupted("begin a session", source))?
+        self.uninterrupted("begin a session", beginning).await
     }
 
     /// Ends a session: here first and durably, then its tokens are revoked at the provider, for which this waits a
@@ -546,20 +545,25 @@ impl Sessions {
             return Ok(None);
         };
         let hash = shown.hash;
-        let entry = match self.entry(shown).await {
-            Ok(entry) => entry,
-            // It lives on at the nodes that have the key.
-            Err(Error::Unreadable) => return Err(keep::not_our_key()),
-            // What is in memory ends at once, and the store is told when it can be.
-            Err(Error::Store(error)) => self.hot.get(&hash).map(|e| Arc::clone(&e)).ok_or(error)?,
-            Err(
-                Error::Unknown | Error::Ended(_) | Error::NotNow { .. } | Error::InDoubt { .. },
-            ) => return Ok(None),
+        let found = self.entry(shown).await;
+        let Some(entry) = self.to_end_of(hash, found)? else {
+            return Ok(None);
         };
-        let sessions = Arc::clone(self);
-        let ending = async move { sessions.sign_out_whole(entry, reason).await };
-        let ended = self.work.spawn_on(ending, &self.background).await;
-        ended.map_err(|source| interrupted("end a session", source))?
+        self.end_wholly(entry, reason).await
+    }
+
+    /// Does what whoever asked for it can't cancel by hanging up, and what a stop waits for.
+    async fn uninterrupted<T, E>(
+        &self,
+        what: &'static str,
+        work: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let done = self.work.spawn_on(work, &self.background).await;
+        done.map_err(|source| interrupted(what, source))?
     }
 
     /// Waits until swaps under way are done and saved. To be called once no more requests come.

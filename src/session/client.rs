@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::end::REVOCATION_WAIT;
 use super::record::LATE;
-use super::revoke::Owed;
+use super::revoke::{Owed, outcome};
 use super::{Revocation, Sessions, StoreError};
 use crate::clock::Timestamp;
 use crate::issuer::{self, Revocable};
@@ -65,15 +65,12 @@ impl Sessions {
             provider.endpoint.revoke(&token).await
         };
         let said = tokio::time::timeout(REVOCATION_WAIT, asking).await;
-        let (outcome, answer) = match said {
-            Ok(Ok(())) => (RevocationOutcome::Confirmed, Ok(Revocation::Confirmed)),
-            Ok(Err(issuer::Error::NotOffered(_))) => {
-                (RevocationOutcome::NotOffered, Ok(Revocation::NotOffered))
-            }
-            Ok(Err(issuer::Error::Refused { .. })) => {
-                (RevocationOutcome::Failed, Err(Unrevoked::Refused))
-            }
-            Ok(Err(_)) | Err(_) => (RevocationOutcome::Failed, Ok(Revocation::Owed)),
+        let outcome = said.as_ref().map_or(RevocationOutcome::Failed, outcome);
+        let answer = match said {
+            Ok(Ok(())) => Ok(Revocation::Confirmed),
+            Ok(Err(issuer::Error::NotOffered(_))) => Ok(Revocation::NotOffered),
+            Ok(Err(issuer::Error::Refused { .. })) => Err(Unrevoked::Refused),
+            Ok(Err(_)) | Err(_) => Ok(Revocation::Owed),
         };
         let target = match &token {
             Revocable::Refresh(_) => RevocationTarget::RefreshToken,

@@ -97,8 +97,7 @@ impl Sessions {
             let ended: Result<Vec<_>, _> = ended.into_iter().collect();
             Ok(ended?.into_iter().flatten().collect())
         };
-        let ended = self.work.spawn_on(ending, &self.background).await;
-        ended.map_err(|source| super::interrupted("end sessions", source))?
+        self.uninterrupted("end sessions", ending).await
     }
 
     async fn dismiss_one(

@@ -1,5 +1,6 @@
 //! Sessions as people and administrators see them: where, since when, until when. No token and no cookie is in it.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -104,7 +105,7 @@ impl Sessions {
         while let Some(summary) = looking.next().await {
             found.extend(summary?);
         }
-        found.sort_by_key(|summary| (std::cmp::Reverse(summary.created), summary.id));
+        newest_first(&mut found);
         Ok(found)
     }
 
@@ -142,4 +143,9 @@ impl Sessions {
             address: record.address,
         })
     }
+}
+
+/// The order in which sessions are shown.
+pub(super) fn newest_first(sessions: &mut [Summary]) {
+    sessions.sort_by_key(|summary| (Reverse(summary.created), summary.id));
 }

@@ -205,8 +205,7 @@ impl Sessions {
             }
             refused.and(ended)
         };
-        let ended = self.work.spawn_on(ending, &self.background).await;
-        ended.map_err(|source| super::interrupted("end sessions", source))?
+        self.uninterrupted("end sessions", ending).await
     }
 
     /// Ends the sessions that the provider says are over, in the browser's words only: nothing is revoked or refused for
@@ -220,8 +219,7 @@ impl Sessions {
             let reason = EndReason::FrontChannel;
             sessions.end_found(&whose, reason, Timestamp::MAX).await
         };
-        let ended = self.work.spawn_on(ending, &self.background).await;
-        ended.map_err(|source| super::interrupted("end sessions", source))?
+        self.uninterrupted("end sessions", ending).await
     }
 
     /// Ends one session, known by its hash. `None` when there was nothing to end.
@@ -236,10 +234,18 @@ impl Sessions {
         let Some(entry) = self.to_end(id).await? else {
             return Ok(None);
         };
+        self.end_wholly(entry, reason).await
+    }
+
+    /// Ends a session as [`Sessions::sign_out_whole`] does, whoever hangs up meanwhile.
+    pub(super) async fn end_wholly(
+        self: &Arc<Self>,
+        entry: Arc<Entry>,
+        reason: EndReason,
+    ) -> Result<Option<Ended>, StoreError> {
         let sessions = Arc::clone(self);
         let ending = async move { sessions.sign_out_whole(entry, reason).await };
-        let ended = self.work.spawn_on(ending, &self.background).await;
-        ended.map_err(|source| super::interrupted("end a session", source))?
+        self.uninterrupted("end a session", ending).await
     }
 
     /// A session that is to end; `None` where there is none any more.
@@ -247,13 +253,24 @@ impl Sessions {
         self: &Arc<Self>,
         id: SessionHash,
     ) -> Result<Option<Arc<Entry>>, StoreError> {
-        match self.find(id).await {
+        let found = self.find(id).await;
+        self.to_end_of(id, found)
+    }
+
+    /// The same of what was found.
+    pub(super) fn to_end_of(
+        &self,
+        id: SessionHash,
+        found: Result<Arc<Entry>, Error>,
+    ) -> Result<Option<Arc<Entry>>, StoreError> {
+        match found {
             Ok(entry) => Ok(Some(entry)),
             // What is in memory ends at once, and the store is told when it can be.
             Err(Error::Store(error)) => {
                 let known = self.hot.get(&id).map(|entry| Arc::clone(&entry));
                 known.map(Some).ok_or(error)
             }
+            // It lives on at the nodes that have the key.
             Err(Error::Unreadable) => Err(super::keep::not_our_key()),
             Err(
                 Error::Unknown | Error::Ended(_) | Error::NotNow { .. } | Error::InDoubt { .. },

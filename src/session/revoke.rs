@@ -351,7 +351,7 @@ impl Sessions {
     }
 }
 
-fn outcome(answer: &Result<(), issuer::Error>) -> RevocationOutcome {
+pub(super) fn outcome(answer: &Result<(), issuer::Error>) -> RevocationOutcome {
     match answer {
         Ok(()) => RevocationOutcome::Confirmed,
         Err(issuer::Error::NotOffered(_)) => RevocationOutcome::NotOffered,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 
-use super::list::Summary;
+use super::list::{Summary, newest_first};
 use super::record::{Kept, Record};
 use super::store::Index;
 use super::{EndReason, Error, Revocation, Sessions, StoreError};
@@ -220,8 +220,7 @@ impl Sessions {
             }
             refused.and(ended)
         };
-        let ended = self.work.spawn_on(ending, &self.background).await;
-        ended.map_err(|source| super::interrupted("end all sessions", source))?
+        self.uninterrupted("end all sessions", ending).await
     }
 
     async fn end_listed(self: &Arc<Self>, reason: EndReason) -> Result<Everything, StoreError> {
@@ -340,7 +339,7 @@ impl Page {
         }
         found.truncate(limit);
         let mut sessions = Vec::from(found);
-        sessions.sort_by_key(|summary| (std::cmp::Reverse(summary.created), summary.id));
+        newest_first(&mut sessions);
         Self { sessions, next }
     }
 }
